@@ -1,0 +1,411 @@
+"""The `gb` command: one thin function a verb.
+
+Every verb prints for a person, or one JSON object on standard output with --json; all else goes to standard error.
+Exit status: 0 done, 1 it failed, 2 the user's input is wrong, 3 a gate said no.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gb_ray import machine
+from gb_ray.progress import Progress, fail
+from gb_ray.recipe import Recipe, load, load_policy
+from gb_ray.section import UserError
+
+DONE, FAILED, BAD_INPUT, REFUSED, STOPPED = 0, 1, 2, 3, 130
+HOME = Path("~/.gb_ray")
+
+
+@dataclass
+class Call:
+    """One call of `gb`: its arguments, where it works, and what it must close."""
+
+    args: argparse.Namespace
+    progress: Progress
+    stack: ExitStack
+
+    @property
+    def home(self) -> Path:
+        """The directory of corpora, runs, ledger and the embedded tracking store."""
+        home: Path = self.args.home.expanduser().absolute()
+        home.mkdir(parents=True, exist_ok=True)
+        return home
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe with its overrides."""
+        return load(self.args.recipe, self.args.overrides)
+
+    def tracking(self) -> Any:
+        """The tracking server, or the embedded store."""
+        from gb_ray.registry.tracking import Tracking
+
+        return Tracking.open(self.home, self.args.tracking or os.environ.get("MLFLOW_TRACKING_URI"))
+
+    def ray(self) -> None:
+        """A Ray until the call ends."""
+        with self.progress.stage("ray"):
+            self.stack.enter_context(machine.ray_up(self.args.ray))
+
+
+def corpus(call: Call) -> tuple[int, dict[str, Any], list[str]]:
+    """gb corpus build|check|show RECIPE."""
+    from gb_ray.corpus import build
+    from gb_ray.finetune import check
+
+    plan = check(call.recipe).corpus
+    found = build.existing(plan, call.home)
+    if call.args.what == "build":
+        if found is None:
+            call.ray()
+        corpus = found or build.build(plan, call.home, call.progress)
+        summary = corpus.manifest.summary(corpus.path) | {"reused": found is not None}
+        return DONE, summary, _corpus_lines(summary)
+    if found is None:
+        raise UserError(f"{call.args.recipe}: its corpus is not built; run: gb corpus build {call.args.recipe}")
+    summary = found.manifest.summary(found.path)
+    if call.args.what == "show":
+        summary |= {"labels": found.manifest.labels, "sources": [s.model_dump() for s in found.manifest.sources]}
+        summary["label_counts"] = {name: split.labels for name, split in found.manifest.splits.items()}
+        summary["tokens"] = {name: split.tokens for name, split in found.manifest.splits.items()}
+        return DONE, summary, _corpus_lines(summary) + [f"labels     {', '.join(found.manifest.labels)}"]
+    problems = found.check()
+    lines = problems or [f"every shard of {found.path} is what its manifest says"]
+    return FAILED if problems else DONE, summary | {"ok": not problems, "problems": problems}, lines
+
+
+def plan(call: Call) -> tuple[int, dict[str, Any], list[str]]:
+    """gb plan RECIPE: what the run would take."""
+    from gb_ray.corpus import build
+    from gb_ray.finetune import check
+    from gb_ray.train.plan import plan as make_plan
+
+    inputs = check(call.recipe)
+    corpus = build.existing(inputs.corpus, call.home)
+    if corpus is None:
+        raise UserError(f"{call.args.recipe}: its corpus is not built; run: gb corpus build {call.args.recipe}")
+    found = make_plan(inputs.recipe, corpus, inputs.backbone)
+    return DONE, found.model_dump(), found.lines()
+
+
+def finetune(call: Call) -> tuple[int, dict[str, Any], list[str]]:
+    """gb finetune RECIPE: corpus to registered version, and through the gate if the recipe says so."""
+    from gb_ray.finetune import check, finetune
+
+    recipe = call.recipe
+    policy = load_policy(call.args.recipe, recipe)
+    inputs = check(recipe)
+    tracking = call.tracking()
+    call.ray()
+    account = finetune(inputs, call.home, tracking, call.progress)
+    lines = _model_lines(account)
+    if not recipe.registry.promote:
+        lines.append(
+            f"next       gb promote {recipe.name} --version {account['model']['version']} --recipe {call.args.recipe}"
+        )
+        return DONE, account, lines
+    status, outcome, more = _promote(call, inputs, tracking, policy, account["model"]["version"])
+    return status, account | outcome, lines + more
+
+
+def register(call: Call) -> tuple[int, dict[str, Any], list[str]]:
+    """gb register RUN: finish a run whose tracking server was away at the end."""
+    from gb_ray.finetune import finish
+    from gb_ray.registry.shipper import Shipper
+    from gb_ray.train.run import Run
+
+    folder = call.args.run
+    if not (folder / "run.json").is_file():
+        raise UserError(f"{folder}: not a run (no run.json); runs are in {call.home / 'runs'}")
+    run = Run(folder)
+    if "account" not in run.state:
+        raise UserError(f"{folder}: its training has not ended; run gb finetune with the same recipe to go on")
+    tracking = call.tracking()
+    with run.locked():
+        account = finish(run, tracking, Shipper(run.journal, tracking, run.state["run_id"]), call.progress)
+    return DONE, account, _model_lines(account)
+
+
+def evaluate(call: Call) -> tuple[int, dict[str, Any], list[str]]:
+    """gb evaluate MODEL --recipe R --split S: metrics on a split of the recipe's corpus."""
+    from gb_ray.corpus import build
+    from gb_ray.finetune import check, describe, measure
+
+    inputs = check(call.recipe)
+    version = _resolve(call)
+    call.ray()
+    corpus = build.build(inputs.corpus, call.home, call.progress)
+    corpus.order(call.args.split, 0)
+    with call.progress.stage("evaluate"):
+        metrics = measure(version.path, corpus, (call.args.split,), inputs.recipe.train.workers)
+    account = {"model": describe(version), "corpus": corpus.manifest.digest, "metrics": metrics}
+    return DONE, account, _metric_lines(metrics)
+
+
+def predict(call: Call) -> tuple[int, dict[str, Any], list[str]]:
+    """gb predict MODEL --text T: answers from a model, in this process."""
+    from gb_ray.finetune import describe
+    from gb_ray.model.predictor import Predictor
+
+    if any(not text.strip() or "\x00" in text for text in call.args.text):
+        raise UserError("--text: expected a text that is not empty and has no NUL character")
+    version = _resolve(call)
+    predictor = Predictor(version.path)
+    answers = predictor.predict(predictor.encode(call.args.text))
+    return DONE, {"model": describe(version), "answers": answers}, [_answer_line(a) for a in answers]
+
+
+def promote(call: Call) -> tuple[int, dict[str, Any], list[str]]:
+    """gb promote NAME --version N --recipe R: through the gate to `champion`."""
+    from gb_ray.finetune import check
+
+    recipe = call.recipe
+    if recipe.name != call.args.name:
+        raise UserError(f"{call.args.recipe}: is the recipe of {recipe.name!r}, not of {call.args.name!r}")
+    policy = load_policy(call.args.recipe, recipe)
+    inputs = check(recipe)
+    tracking = call.tracking()
+    call.ray()
+    return _promote(call, inputs, tracking, policy, call.args.version)
+
+
+def rollback(call: Call) -> tuple[int, dict[str, Any], list[str]]:
+    """gb rollback NAME: `champion` back to the version before."""
+    from gb_ray.registry.promote import rollback
+
+    entry = rollback(call.tracking(), call.home, call.args.name)
+    line = f"champion of {call.args.name} is version {entry.version} again"
+    return DONE, {"entry": entry.model_dump(mode="json")}, [line]
+
+
+def ledger(call: Call) -> tuple[int, dict[str, Any], list[str]]:
+    """gb ledger verify|show [NAME]: every alias move and its evidence."""
+    from gb_ray.registry.ledger import Ledger
+
+    folder = call.home / "ledger"
+    names = [call.args.name] if call.args.name else sorted(p.name for p in folder.glob("*") if p.is_dir())
+    if call.args.name and not (folder / call.args.name).is_dir():
+        raise UserError(f"no ledger for {call.args.name!r} in {folder}")
+    account: dict[str, Any] = {"ok": True, "ledgers": {}}
+    lines = [] if names else [f"no ledger in {folder} yet"]
+    for name in names:
+        one = Ledger(call.home, name)
+        verdict = one.verify()
+        account["ok"] &= verdict.ok
+        account["ledgers"][name] = {"ok": verdict.ok, "size": verdict.size, "head": verdict.head}
+        account["ledgers"][name] |= {"problems": verdict.problems}
+        lines += [f"{name}: {verdict.size} entries, {'whole' if verdict.ok else 'NOT whole'}", *verdict.problems]
+        if call.args.what == "show":
+            entries = one.entries()
+            account["ledgers"][name]["entries"] = [entry.model_dump(mode="json") for entry in entries]
+            lines += [
+                f"  {e.number:4d} {e.time} {e.action:8s} {e.alias} version {e.version} by {e.who}" for e in entries
+            ]
+    return DONE if account["ok"] else FAILED, account, lines
+
+
+def serve(call: Call) -> tuple[int, dict[str, Any], list[str]]:
+    """gb serve MODEL --recipe R: the endpoint, until Ctrl-C."""
+    import time
+
+    from gb_ray.serve import endpoint
+
+    section = call.recipe.serve
+    version = _resolve(call)
+    endpoint.check_port(section)
+    call.ray()
+    machine.require(
+        section.max_replicas, 0, f"serve.max_replicas={section.max_replicas}", "set serve.max_replicas lower"
+    )
+    with call.progress.stage("serve"):
+        running = endpoint.start(call.args.model, call.home, call.args.tracking, section)
+    call.stack.callback(running.stop)
+    account = {"url": running.url, "model": version.name, "version": version.version}
+    print(json.dumps(account) if call.args.json else f"{running.url} answers; stop with Ctrl-C", flush=True)
+    while True:
+        time.sleep(1)
+
+
+def doctor(call: Call) -> tuple[int, dict[str, Any], list[str]]:
+    """gb doctor: what is wrong on this machine, and how to mend it."""
+    from gb_ray.doctor import examine
+
+    findings = examine(call.home, call.args.tracking)
+    marks = {True: "ok  ", False: "BAD "}
+    lines = [f"{marks[f.ok]} {f.what}: {f.found}{'' if f.ok else f'. {f.mend}'}" for f in findings]
+    ok = all(finding.ok for finding in findings)
+    return DONE if ok else FAILED, {"ok": ok, "findings": [f.model_dump() for f in findings]}, lines
+
+
+def schema(call: Call) -> tuple[int, dict[str, Any], list[str]]:
+    """gb schema: the recipe's JSON schema."""
+    content = Recipe.model_json_schema()
+    return DONE, content, [json.dumps(content, indent=1)]
+
+
+def quickstart(call: Call) -> tuple[int, dict[str, Any], list[str]]:
+    """gb quickstart: the life of one model, from real texts to an endpoint."""
+    from gb_ray.quickstart import quickstart, summary
+
+    args, recipe = call.args, call.recipe
+    args.ray = args.ray or "local"
+    policy = load_policy(args.recipe, recipe)
+    tracking = call.tracking()
+    call.ray()
+    account = quickstart(recipe, policy, call.home, tracking, args.tracking, args.keep, call.progress)
+    status = DONE if account["gate"]["passed"] else REFUSED
+    return status, account, summary(account, recipe.name, args.recipe, call.home)
+
+
+# --- shared by verbs ------------------------------------------------------------------------------------------------
+
+
+def _resolve(call: Call) -> Any:
+    from gb_ray.registry.versions import resolve
+
+    return resolve(call.tracking(), call.home, call.args.model)
+
+
+def _promote(call: Call, inputs: Any, tracking: Any, policy: Any, number: str) -> tuple[int, dict[str, Any], list[str]]:
+    from gb_ray.finetune import promote
+
+    outcome = promote(inputs, call.home, tracking, policy, str(number), call.progress)
+    lines = [f"{'passed' if c['passed'] else 'FAILED'}     {c['why']}" for c in outcome["gate"]["checks"]]
+    return DONE if outcome["gate"]["passed"] else REFUSED, outcome, [*lines, outcome["outcome"]]
+
+
+def _corpus_lines(summary: dict[str, Any]) -> list[str]:
+    splits = ", ".join(f"{count} {name}" for name, count in summary["splits"].items())
+    return [
+        f"corpus     {summary['path']}{' (unchanged, reused)' if summary.get('reused') else ''}",
+        f"rows       {summary['read']} read = {summary['filtered']} filtered out + {summary['quarantined']} quarantined + "
+        f"{summary['duplicates']} duplicates + {summary['samples']} samples",
+        f"splits     {splits}",
+        f"digest     {summary['digest']}",
+    ]
+
+
+def _model_lines(account: dict[str, Any]) -> list[str]:
+    model = account["model"]
+    lines = [
+        f"run        {account['run_id']}: {account['steps']} steps, {account['samples_seen']} samples, "
+        f"{account['tokens_per_s']:.0f} tokens/s, padding {account['padding']:.1%}, attempts {account['attempts']}",
+        f"model      {model['uri']}  sha256 {model['weights_sha256'][:16]}…",
+    ]
+    return lines + _metric_lines(account["metrics"])
+
+
+def _metric_lines(metrics: dict[str, Any]) -> list[str]:
+    lines = []
+    for split, tasks in metrics.items():
+        for task, values in tasks.items():
+            lines.append(f"{split:10s} {task}: " + ", ".join(f"{name} {value:.4f}" for name, value in values.items()))
+    return lines
+
+
+def _answer_line(answer: dict[str, Any]) -> str:
+    if "label" in answer:
+        return f"{answer['label']}  {answer['probabilities'][answer['label']]:.3f}"
+    return ", ".join(f"{e['text']} [{e['label']} {e['score']:.2f}]" for e in answer["entities"]) or "(no entity)"
+
+
+# --- the command line -----------------------------------------------------------------------------------------------
+
+Verb = Callable[[Call], tuple[int, dict[str, Any], list[str]]]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb. Returns the exit status."""
+    args = _parser().parse_args(argv)
+    warnings.filterwarnings("ignore")
+    machine.stop_on_signals()
+    verb: Verb = args.verb
+    try:
+        with ExitStack() as stack:
+            status, account, lines = verb(Call(args, Progress(), stack))
+    except UserError as error:
+        fail(f"gb: {error}")
+        return BAD_INPUT
+    except KeyboardInterrupt as stop:
+        fail(f"gb: stopped ({stop or 'SIGINT'}); what was started is stopped, and the same command goes on from here")
+        return STOPPED
+    except Exception as error:
+        if args.debug:
+            raise
+        fail(f"gb: {type(error).__name__}: {error}")
+        return FAILED
+    print(json.dumps(account, ensure_ascii=False) if args.json else "\n".join(lines), flush=True)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="gb", description="From a corpus in many languages to a traced model in production."
+    )
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    common.add_argument("--home", type=Path, default=HOME, help=f"corpora, runs, ledger, embedded store [{HOME}]")
+    common.add_argument(
+        "--tracking", metavar="URI", help="MLflow's address [$MLFLOW_TRACKING_URI, or a store in the home]"
+    )
+    common.add_argument("--ray", metavar="ADDRESS", help="local, auto or an address [the job's cluster, or local]")
+    common.add_argument("--debug", action="store_true", help="show where an error came from")
+
+    def add(name: str, verb: Verb, *what: str, recipe: str | None = None) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(name, parents=[common], help=(verb.__doc__ or "").split(": ", 1)[-1])
+        sub.set_defaults(verb=verb)
+        if what:
+            sub.add_argument("what", choices=what)
+        if recipe == "positional":
+            sub.add_argument("recipe", type=Path)
+        elif recipe:
+            sub.add_argument("--recipe", type=Path, required=True)
+        if recipe:
+            sub.add_argument("overrides", nargs="*", metavar="key=value", help="overrides, such as train.epochs=1")
+        return sub
+
+    add("corpus", corpus, "build", "check", "show", recipe="positional")
+    add("plan", plan, recipe="positional")
+    add("finetune", finetune, recipe="positional")
+    add("register", register).add_argument("run", type=Path, help="the run's directory")
+    sub = add("evaluate", evaluate)
+    sub.add_argument("model", help="models:/NAME@alias, models:/NAME/N, or an exported directory")
+    sub.add_argument("--recipe", type=Path, required=True)
+    sub.add_argument("--split", default="test", choices=("train", "validation", "test"))
+    sub.add_argument("overrides", nargs="*", metavar="key=value")
+    sub = add("predict", predict)
+    sub.add_argument("model")
+    sub.add_argument("--text", action="append", required=True, help="may be given several times")
+    sub = add("promote", promote)
+    sub.add_argument("name")
+    sub.add_argument("--version", required=True)
+    sub.add_argument("--recipe", type=Path, required=True, help="whose corpus and policy decide")
+    sub.add_argument("overrides", nargs="*", metavar="key=value")
+    add("rollback", rollback).add_argument("name")
+    add("ledger", ledger, "verify", "show").add_argument("name", nargs="?")
+    sub = add("serve", serve)
+    sub.add_argument("model")
+    sub.add_argument("--recipe", type=Path, required=True)
+    sub.add_argument("overrides", nargs="*", metavar="key=value")
+    add("doctor", doctor)
+    add("schema", schema)
+    sub = add("quickstart", quickstart)
+    sub.add_argument("--keep", action="store_true", help="leave the endpoint up until Ctrl-C")
+    sub.add_argument("--recipe", type=Path, default=Path("jobs/recipes/sdg.yaml"))
+    sub.add_argument("overrides", nargs="*", metavar="key=value")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

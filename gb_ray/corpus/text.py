@@ -1,0 +1,26 @@
+"""Cleaning of text: what every task does to a string before anything else."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from gb_ray.corpus.encoder import Reject
+
+_SPACES = re.compile(r"\s+")
+
+
+def clean_text(value: object, column: str, min_chars: int) -> str:
+    """NFC, white space folded to one blank, ends stripped. Raises Reject when there is no usable text."""
+    if value is None:
+        raise Reject(f"{column} is null")
+    if not isinstance(value, str):
+        raise Reject(f"{column} is {type(value).__name__}, expected text")
+    if "\x00" in value:
+        raise Reject(f"{column} has a NUL character")
+    if any("\ud800" <= c <= "\udfff" for c in value):
+        raise Reject(f"{column} is not UTF-8")
+    text = _SPACES.sub(" ", unicodedata.normalize("NFC", value)).strip()
+    if len(text) < min_chars:
+        raise Reject(f"{column} is empty" if not text else f"{column} has under {min_chars} characters")
+    return text

@@ -1,0 +1,253 @@
+"""From a recipe to a registered model version: the stages in the order they happen."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import gb_ray
+from gb_ray.corpus import build
+from gb_ray.corpus.location import sha256
+from gb_ray.corpus.manifest import Corpus
+from gb_ray.machine import Stopped
+from gb_ray.model import load, package
+from gb_ray.progress import Progress
+from gb_ray.recipe import Recipe
+from gb_ray.registry.card import card
+from gb_ray.registry.ledger import Ledger
+from gb_ray.registry.promote import promote as promote_version
+from gb_ray.registry.section import Policy
+from gb_ray.registry.shipper import Shipper
+from gb_ray.registry.tracking import Tracking
+from gb_ray.registry.versions import Version, register, resolve
+from gb_ray.section import UserError
+from gb_ray.tasks.task import Task, make
+from gb_ray.train import run as runs
+from gb_ray.train.evaluate import evaluate
+from gb_ray.train.plan import plan
+from gb_ray.train.run import Run
+from gb_ray.train.trainer import fit, use_gpus
+
+SHIP_WITHIN_S = 30.0
+MEASURED = ("validation", "test")
+Metrics = dict[str, dict[str, dict[str, float]]]
+"""{split: {task: {metric: value}}}."""
+
+
+class NotRegistered(Exception):
+    """Training is done and its model is on disk, but the tracking server did not take it."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A recipe with everything it names found and checked."""
+
+    recipe: Recipe
+    backbone: Path
+    task: Task
+    corpus: build.Plan
+
+
+def check(recipe: Recipe) -> Inputs:
+    """Look at every input before anything is started. Raises UserError."""
+    backbone = load.backbone(recipe.model)
+    name, section = recipe.task
+    task = make(section, str(backbone), recipe.model.max_tokens, recipe.corpus.min_chars)
+    return Inputs(recipe, backbone, task, build.prepare(recipe.name, name, recipe.corpus, task, backbone))
+
+
+def finetune(inputs: Inputs, home: Path, tracking: Tracking, progress: Progress, reuse: bool = False) -> dict[str, Any]:
+    """Corpus, training, evaluation, registration. Ray must be up. Returns the account that `--json` prints.
+
+    An unfinished run of the same recipe, corpus and code goes on from its last checkpoint; with `reuse` a finished one
+    is returned as it is. Raises UserError, TrainingFailed, NotRegistered.
+    """
+    if found := build.existing(inputs.corpus, home):
+        progress.say(f"corpus {found.path.name}: unchanged, reused")
+    corpus = found or build.build(inputs.corpus, home, progress)
+    key = _key(inputs, corpus)
+    name = inputs.recipe.name
+    if reuse and (done := runs.find(home, name, key, finished=True)):
+        progress.say(f"run {done.path.name}: unchanged since it finished, reused")
+        return dict(done.state["account"])
+    run = runs.find(home, name, key, finished=False) or runs.create(home, name, key)
+    with run.locked():
+        return _carry_through(inputs, corpus, run, tracking, progress)
+
+
+def finish(run: Run, tracking: Tracking, shipper: Shipper, progress: Progress) -> dict[str, Any]:
+    """Send what the tracking server has not got yet and register the model; returns the run's account.
+
+    Raises NotRegistered when the server does not take it: everything stays on disk, and `gb register` calls this again.
+    """
+    account, run_id = run.state["account"], run.state["run_id"]
+    try:
+        with progress.stage("register"):
+            if not shipper.close(SHIP_WITHIN_S):
+                raise ConnectionError(f"it did not take the metrics within {SHIP_WITHIN_S:.0f} s")
+            finals = _flat(account["before"], "before_") | _flat(account["metrics"], "")
+            tracking.metrics(run_id, finals, step=account["steps"])
+            account["model"] = describe(register(tracking, run.model, run_id))
+            tracking.finish(run_id, "FINISHED")
+    except Exception as error:
+        raise NotRegistered(
+            f"the tracking server did not take the model: {str(error).strip().splitlines()[0]}\n"
+            f"The model is kept in {run.model}. When the server is back: gb register {run.path}"
+        ) from error
+    run.update(status="finished", account=account)
+    return dict(account)
+
+
+def promote(
+    inputs: Inputs, home: Path, tracking: Tracking, policy: Policy, number: str, progress: Progress
+) -> dict[str, Any]:
+    """Take version `number` through the gate, measured beside the champion on the policy's split. Ray must be up.
+
+    Raises UserError when the version was trained on another corpus: the split's rows may then be ones it has learnt.
+    """
+    name, workers = inputs.recipe.name, inputs.recipe.train.workers
+    version = resolve(tracking, home, f"models:/{name}/{number}")
+    corpus = build.build(inputs.corpus, home, progress)
+    if version.corpus_digest != corpus.manifest.digest:
+        raise UserError(
+            f"{version.uri} was trained on corpus {version.corpus_digest}, the recipe's is {corpus.manifest.digest}: "
+            "a split of another corpus may hold rows it was trained on; use the recipe it was trained with"
+        )
+
+    def metrics_of(model: Path) -> dict[str, float]:
+        return measure(model, corpus, (policy.split,), workers)[policy.split][corpus.manifest.task]
+
+    with progress.stage("gate"):
+        outcome = promote_version(tracking, home, version, policy, metrics_of)
+    ledger = Ledger(home, name).verify()
+    moved = (
+        "champion of {0} is version {1}" if outcome.gate.passed else "champion of {0} stays; version {1} was refused"
+    )
+    return {
+        "model": describe(version),
+        "gate": outcome.gate.model_dump(mode="json"),
+        "ledger": {"size": ledger.size, "head": ledger.head},
+        "outcome": moved.format(name, version.version),
+    }
+
+
+def describe(version: Version) -> dict[str, Any]:
+    """A version as commands print it."""
+    return {
+        "name": version.name,
+        "version": version.version,
+        "uri": version.uri,
+        "path": str(version.path),
+        "weights_sha256": version.weights_sha256,
+    }
+
+
+def measure(model: Path, corpus: Corpus, splits: tuple[str, ...], workers: int) -> Metrics:
+    """The metrics of an exported model; splits without samples are left out. Ray must be up."""
+    task = package.task_of(model, package.verify(model))
+    return _measure(partial(load.exported, model, task.architecture), task, corpus, splits, workers)
+
+
+def _carry_through(inputs: Inputs, corpus: Corpus, run: Run, tracking: Tracking, progress: Progress) -> dict[str, Any]:
+    recipe, workers = inputs.recipe, inputs.recipe.train.workers
+    run_id = _open_run(recipe, corpus, run, tracking, progress)
+    for line in plan(recipe, corpus, inputs.backbone, use_gpus(recipe)).lines():
+        progress.say(f"plan: {line}")
+    shipper = Shipper(run.journal, tracking, run_id)
+    try:
+        if "before" not in run.state:
+            with progress.stage("before"):
+                make_model = partial(load.new, recipe.model, inputs.task, corpus.manifest.labels, recipe.seed)
+                run.update(before=_measure(make_model, inputs.task, corpus, MEASURED, workers))
+        trained = fit(recipe, corpus, run, _manifest(inputs, corpus, run_id), progress)
+        with progress.stage("after"):
+            after = measure(run.model, corpus, MEASURED, workers)
+        manifest = package.amend(run.model, metrics=after, before=run.state["before"])
+        (run.model / "README.md").write_text(card(manifest), encoding="utf-8")
+        account = {"run_id": run_id, "page": tracking.page(run_id), **trained, "metrics": after}
+        account |= {"before": run.state["before"], "corpus": corpus.manifest.summary(corpus.path)}
+        run.update(account=account)
+        return finish(run, tracking, shipper, progress)
+    except Stopped:
+        tracking.finish(run_id, "KILLED")
+        raise
+    except NotRegistered:
+        raise
+    except BaseException:
+        tracking.finish(run_id, "FAILED")
+        raise
+
+
+def _open_run(recipe: Recipe, corpus: Corpus, run: Run, tracking: Tracking, progress: Progress) -> str:
+    """The MLflow run of this run: one for its whole life."""
+    if run_id := run.state.get("run_id"):
+        progress.say(f"run {run.path.name}: goes on where it stopped")
+        tracking.resume_run(run_id)
+        return str(run_id)
+    params = {f"{section}.{key}": value for section in ("train", "model") for key, value in _keys(recipe, section)}
+    tags = {"corpus_digest": corpus.manifest.digest, "recipe_digest": recipe.digest(), "directory": str(run.path)}
+    run_id = tracking.start_run(recipe.name, run.path.name, params | {"seed": recipe.seed}, tags)
+    run.update(run_id=run_id)
+    return run_id
+
+
+def _keys(recipe: Recipe, section: str) -> list[tuple[str, Any]]:
+    """The keys and values of a section of a recipe, as the tracking server's parameters."""
+    return list(getattr(recipe, section).model_dump(mode="json").items())
+
+
+def _manifest(inputs: Inputs, corpus: Corpus, run_id: str) -> dict[str, Any]:
+    """What the exported model says of itself."""
+    recipe = inputs.recipe
+    name, section = recipe.task
+    described = {"type": section.type, "labels": corpus.manifest.labels, "section": section.model_dump(mode="json")}
+    return {
+        "name": recipe.name,
+        "run_id": run_id,
+        "tasks": {name: described},
+        "max_tokens": recipe.model.max_tokens,
+        "recipe": recipe.model_dump(mode="json"),
+        "recipe_digest": recipe.digest(),
+        "corpus_digest": corpus.manifest.digest,
+        "corpus": {name: split.samples for name, split in corpus.manifest.splits.items()},
+        "code": {"version": gb_ray.__version__, "sha256": code_digest()},
+    }
+
+
+def _measure(
+    make_model: Callable[[], Any], task: Task, corpus: Corpus, splits: tuple[str, ...], workers: int
+) -> Metrics:
+    return {
+        split: {corpus.manifest.task: evaluate(make_model, task, corpus, split, workers)}
+        for split in splits
+        if corpus.manifest.splits[split].samples
+    }
+
+
+def _key(inputs: Inputs, corpus: Corpus) -> str:
+    """sha256 (hex) of everything that decides a run's weights: the same key, the same run."""
+    weights = [sha256(file) for file in sorted(inputs.backbone.glob("*.safetensors"))]
+    parts = [inputs.recipe.digest(), corpus.manifest.digest, *weights, code_digest()]
+    return hashlib.sha256("/".join(parts).encode()).hexdigest()
+
+
+def code_digest() -> str:
+    """sha256 (hex) of this package's source: it is there also where no version control is."""
+    folder = Path(gb_ray.__file__).parent
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*.py")):
+        digest.update(f"{file.relative_to(folder)} {sha256(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def _flat(metrics: Metrics, prefix: str) -> dict[str, float]:
+    return {
+        f"{prefix}{split}_{name}": value
+        for split, tasks in metrics.items()
+        for values in tasks.values()
+        for name, value in values.items()
+    }

@@ -1,0 +1,116 @@
+"""The machine and the Ray this process works on."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import psutil
+
+from gb_ray.section import UserError
+
+
+class Stopped(KeyboardInterrupt):
+    """Somebody asked this process to end: Ctrl-C, or SIGTERM from `ray job stop`."""
+
+
+def stop_on_signals() -> None:
+    """Turn SIGTERM and SIGINT into `Stopped` in the main thread, so that `finally` blocks run."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        # A second signal must not interrupt the cleaning up that the first one began.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise Stopped(signal.Signals(number).name)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+
+
+@contextmanager
+def ray_up(where: str | None, log_level: str = "WARNING") -> Iterator[None]:
+    """A Ray to work on, gone (or left, if it is a cluster) at the end.
+
+    where: "local" starts one for this process alone, beside any other; an address or "auto" joins a cluster; None joins
+    the cluster of the job this process runs in, or else starts a local one, unless a Ray already runs on this machine:
+    then the choice is the user's and UserError says so.
+    """
+    address = where or os.environ.get("RAY_ADDRESS") or _only_if_alone()
+    # One thread a worker: two busy processes with two threads each on two cores ran ten times slower.
+    environment = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": os.pathsep.join(sys.path)}
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+    try:
+        ray.init(
+            address=address,
+            namespace="gb_ray",
+            log_to_driver=False,
+            logging_level=logging.getLevelName(log_level),
+            runtime_env={"env_vars": environment},
+            **options,
+        )
+    except ConnectionError as error:
+        raise UserError(f"no Ray answers at {address!r}: {error}. Start one, or pass --ray local") from None
+    # ray.init puts its own SIGTERM handler in place, which skips our cleaning up.
+    stop_on_signals()
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _only_if_alone() -> str:
+    running = ray_here()
+    if running is not None:
+        raise UserError(
+            f"a Ray already runs on this machine (gcs_server, pid {running.pid}): pass --ray auto to work on it, "
+            "or --ray local to start another beside it"
+        )
+    return "local"
+
+
+def ray_here() -> psutil.Process | None:
+    """The head process of a Ray that runs on this machine."""
+    for process in psutil.process_iter(["name"]):
+        if process.info["name"] == "gcs_server":
+            return process
+    return None
+
+
+def require(cpus: int, gpus: int, what: str, fix: str) -> None:
+    """Raises UserError when the Ray cluster could never run `what`: a wait without end is not an answer."""
+    import ray
+
+    have = ray.cluster_resources()
+    for kind, need in (("CPU", cpus), ("GPU", gpus)):
+        if have.get(kind, 0) < need:
+            raise UserError(f"{what} needs {need} {kind}s, this Ray has {have.get(kind, 0):g}; {fix}")
+
+
+def has_bf16() -> bool:
+    """Whether this machine computes bf16 in hardware."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    flags = Path("/proc/cpuinfo")
+    return flags.is_file() and any(flag in flags.read_text() for flag in ("avx512_bf16", "amx_bf16"))
+
+
+def port_owner(port: int) -> str | None:
+    """Who listens on a TCP port of this machine: "name (pid 12)", or None when nobody does."""
+    for connection in psutil.net_connections("tcp"):
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+            if connection.pid is None:
+                return "a process of another user"
+            return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    return None

@@ -1,0 +1,1 @@
+"""Loading a backbone, and the exported directory that everything downstream opens."""

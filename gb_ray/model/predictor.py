@@ -1,0 +1,61 @@
+"""An exported model, ready to answer texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gb_ray.model import load, package
+from gb_ray.tasks.tokenizer import tokenizer
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A tokenised text. `offsets[i]` are the characters [start, end) of token i."""
+
+    text: str
+    input_ids: list[int]
+    offsets: list[tuple[int, int]]
+
+
+class Predictor:
+    """Answers texts with an exported model in fp32 on CPU. Raises UserError when the directory does not verify."""
+
+    def __init__(self, path: Path):
+        self.manifest: dict[str, Any] = package.verify(path)
+        self.labels: list[str] = next(iter(self.manifest["tasks"].values()))["labels"]
+        self.task = package.task_of(path, self.manifest)
+        self.model = load.exported(path, self.task.architecture)
+        self._tokenizer = tokenizer(str(path))
+
+    def encode(self, texts: list[str]) -> list[Encoded]:
+        """Tokenise, cut at the length the model was trained with."""
+        batch = self._tokenizer(
+            texts,
+            truncation=True,
+            max_length=self.task.max_tokens,
+            return_offsets_mapping=True,
+            return_attention_mask=False,
+        )
+        return [
+            Encoded(text, ids, [(int(a), int(b)) for a, b in offsets])
+            for text, ids, offsets in zip(texts, batch["input_ids"], batch["offset_mapping"], strict=True)
+        ]
+
+    @torch.inference_mode()
+    def predict(self, encoded: list[Encoded]) -> list[dict[str, Any]]:
+        """One answer a text, in order; the whole list is one padded batch."""
+        width = max(len(item.input_ids) for item in encoded)
+        ids = torch.full((len(encoded), width), self._tokenizer.pad_token_id, dtype=torch.int64)
+        mask = torch.zeros_like(ids)
+        for row, item in enumerate(encoded):
+            ids[row, : len(item.input_ids)] = torch.tensor(item.input_ids)
+            mask[row, : len(item.input_ids)] = 1
+        logits = self.model(input_ids=ids, attention_mask=mask).logits.float().numpy()
+        return [
+            self.task.answer(item.text, item.offsets, scores, self.labels)
+            for item, scores in zip(encoded, logits, strict=True)
+        ]

@@ -1,0 +1,120 @@
+"""The whole life of one model in one go: real texts, corpus, training, gate, endpoint, answers."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from gb_ray.finetune import check, finetune, promote
+from gb_ray.machine import Stopped
+from gb_ray.progress import Progress
+from gb_ray.recipe import Recipe
+from gb_ray.registry.section import Policy
+from gb_ray.registry.tracking import Tracking
+from gb_ray.serve import endpoint
+
+SENTENCES = [
+    "Coastal cities are raising sea walls because storms and rising temperatures flood them more often every decade.",
+    "Girls who finish secondary school earn more, but in many regions families still cannot pay for their classes.",
+    "Rural clinics lack vaccines and midwives, so mothers and newborn children die of causes that could be prevented.",
+]
+"""Written for this project; none is in the corpus."""
+
+
+def quickstart(
+    recipe: Recipe, policy: Policy, home: Path, tracking: Tracking, uri: str | None, keep: bool, progress: Progress
+) -> dict[str, Any]:
+    """Run the life of the recipe's model; Ray must be up. Returns the account that `--json` prints.
+
+    With `keep` the endpoint stays up until the process is asked to stop. A gate that refuses ends it before serving.
+    """
+    inputs = check(recipe)
+    section = endpoint.check_port(recipe.serve)
+    account = finetune(inputs, home, tracking, progress, reuse=True)
+    outcome = promote(inputs, home, tracking, policy, account["model"]["version"], progress)
+    result = {
+        "corpus": account["corpus"],
+        "run_id": account["run_id"],
+        "page": account["page"],
+        "metrics": {"before": account["before"], "after": account["metrics"]},
+        "model": account["model"],
+        "gate": {"passed": outcome["gate"]["passed"], "checks": outcome["gate"]["checks"]},
+        "ledger": outcome["ledger"],
+        "endpoint": {"url": None, "answers": []},
+    }
+    if outcome["gate"]["passed"]:
+        with progress.stage("serve"):
+            running = endpoint.start(f"models:/{recipe.name}@champion", home, uri, section)
+        try:
+            with progress.stage("ask"):
+                result["endpoint"] = {"url": running.url, "answers": _ask(running.url, recipe.name)}
+            if keep:
+                _keep(running.url, progress)
+        finally:
+            running.stop()
+    return result | {"seconds": progress.seconds}
+
+
+def _ask(url: str, name: str) -> list[dict[str, Any]]:
+    """The endpoint's answers to the sentences, each with its text, the model's version and digest."""
+    answer = httpx.post(f"{url}/v1/models/{name}/predict", json={"texts": SENTENCES}, timeout=60)
+    answer.raise_for_status()
+    content = answer.json()
+    return [
+        {"text": text, **one, "model": content["model"]}
+        for text, one in zip(SENTENCES, content["answers"], strict=True)
+    ]
+
+
+def _keep(url: str, progress: Progress) -> None:
+    progress.say(f"{url} stays up; stop it with Ctrl-C")
+    try:
+        while True:
+            time.sleep(1)
+    except Stopped:
+        progress.say("stopping")
+
+
+def summary(account: dict[str, Any], name: str, recipe: Path, home: Path) -> list[str]:
+    """One screen for a person."""
+    corpus, model = account["corpus"], account["model"]
+    lines = [
+        "",
+        f"rows       {corpus['read']} read = {corpus['filtered']} filtered out + {corpus['quarantined']} quarantined + "
+        f"{corpus['duplicates']} duplicates + {corpus['samples']} samples",
+        "splits     " + ", ".join(f"{count} {split}" for split, count in corpus["splits"].items()),
+        *_before_after(account["metrics"]),
+        f"model      {model['uri']}  sha256 {model['weights_sha256'][:16]}…",
+        *(f"gate       {'passed' if c['passed'] else 'FAILED'}: {c['why']}" for c in account["gate"]["checks"]),
+        f"ledger     {account['ledger']['size']} entries, head {(account['ledger']['head'] or '')[:16]}…",
+        f"endpoint   {account['endpoint']['url'] or 'not started: the gate said no'}",
+        *(_answer(answer) for answer in account["endpoint"]["answers"]),
+        "seconds    " + ", ".join(f"{stage} {spent:.0f}" for stage, spent in account["seconds"].items()),
+        f"run        {account['page']}",
+        "next",
+    ]
+    at = "" if home == Path("~/.gb_ray").expanduser() else f" --home {home}"
+    text = json.dumps(SENTENCES[0])
+    return lines + [
+        f"  gb predict models:/{name}@champion --text {text}{at}",
+        f"  gb serve models:/{name}@champion --recipe {recipe}{at}",
+        f"  gb ledger show {name}{at}",
+    ]
+
+
+def _before_after(metrics: dict[str, Any]) -> list[str]:
+    lines = []
+    for task, after in metrics["after"]["test"].items():
+        before = metrics["before"]["test"][task]
+        pairs = (f"{name} {before[name]:.3f} → {value:.3f}" for name, value in after.items() if name in before)
+        lines.append(f"test       {task}: " + ", ".join(pairs))
+    return lines
+
+
+def _answer(answer: dict[str, Any]) -> str:
+    best = sorted(answer["probabilities"].items(), key=lambda pair: -pair[1])[:3]
+    return f"  {answer['text'][:60]}… → " + ", ".join(f"{label} {score:.2f}" for label, score in best)

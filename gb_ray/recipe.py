@@ -1,0 +1,101 @@
+"""A recipe says what a run is: one YAML file, one section a stage, each defined beside its stage.
+
+recipe = load(Path("jobs/recipes/sdg.yaml"), ["train.epochs=1"])
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import Field, ValidationError
+
+from gb_ray.corpus.section import CorpusSection
+from gb_ray.model.section import ModelSection
+from gb_ray.registry.section import Policy, RegistrySection
+from gb_ray.section import Section, UserError, explain
+from gb_ray.serve.section import ServeSection
+from gb_ray.tasks.section import TaskSection
+from gb_ray.train.section import TrainSection
+
+T = TypeVar("T", bound=Section)
+
+
+class Recipe(Section):
+    """What a run is. Where it runs (home, tracking server, Ray) is the command line's business."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="Names the corpus, the run and the model.")
+    seed: int = Field(0, description="Of the sample order, the new head and dropout.")
+    corpus: CorpusSection
+    tasks: dict[str, TaskSection] = Field(min_length=1, max_length=1, description="One task; its name is yours.")
+    model: ModelSection
+    train: TrainSection = TrainSection()
+    registry: RegistrySection = RegistrySection()
+    serve: ServeSection = ServeSection()
+
+    @property
+    def task(self) -> tuple[str, TaskSection]:
+        """The name and section of the task."""
+        return next(iter(self.tasks.items()))
+
+    def digest(self) -> str:
+        """sha256 of everything that decides the weights (hex). Serving and gating do not."""
+        content = self.model_dump(mode="json", exclude={"registry", "serve"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def load(path: Path, overrides: list[str] | None = None) -> Recipe:
+    """Read `path`, apply `section.key=value` overrides (values are YAML), validate.
+
+    Raises UserError, naming the file and the key, when anything is wrong.
+    """
+    content = read_yaml(path)
+    for override in overrides or []:
+        _apply(content, override)
+    return _validate(Recipe, content, str(path))
+
+
+def load_policy(recipe_path: Path, recipe: Recipe) -> Policy:
+    """The gate's policy, from the file that the recipe names."""
+    path = recipe_path.parent / recipe.registry.policy
+    return _validate(Policy, read_yaml(path), str(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file. Raises UserError when it is missing, not text, or not a mapping."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as UTF-8 text: {error}") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected a mapping of keys to values, got {type(content).__name__}")
+    return content
+
+
+def _validate(model: type[T], content: dict[str, Any], where: str) -> T:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise UserError(explain(error, model, where)) from None
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"override {override!r}: expected section.key=value")
+    *parents, last = key.split(".")
+    for part in parents:
+        content = content.setdefault(part, {})
+        if not isinstance(content, dict):
+            raise UserError(f"override {override!r}: {part!r} is not a section")
+    try:
+        content[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UserError(f"override {override!r}: {value!r} is not a YAML value") from None

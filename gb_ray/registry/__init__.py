@@ -1,0 +1,1 @@
+"""Runs, versions, gates, aliases and the ledger that says why an alias moved."""

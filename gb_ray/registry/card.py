@@ -1,0 +1,144 @@
+"""The model card: what an exported directory is, in the README.md that goes with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+UNKNOWN = "not recorded"
+_CLASSES = {
+    "sequence-classification": "AutoModelForSequenceClassification",
+    "token-classification": "AutoModelForTokenClassification",
+}
+_SHOWN_LABELS = 50
+
+
+def card(manifest: dict[str, Any]) -> str:
+    """The card (markdown after YAML front matter) of the model that `manifest`, a `gb_model.json`, describes.
+
+    It reads: name, run_id, tasks, metrics, metrics_before (same shape: before fine-tuning), corpus, corpus_digest,
+    weights_sha256, recipe_digest, code, base, max_tokens. What is absent is said to be not recorded.
+    """
+    task_name, task = next(iter(manifest["tasks"].items()))
+    parts = [
+        _front_matter(manifest, task),
+        f"# {manifest['name']}",
+        f"A {task['type']} model, fine-tuned with gb_ray from {_code(manifest.get('base'))}.",
+        _task(task_name, task, manifest),
+        _data(manifest),
+        _metrics(manifest),
+        _loading(manifest, task),
+        _provenance(manifest),
+        _limits(manifest),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front_matter(manifest: dict[str, Any], task: dict[str, Any]) -> str:
+    fields = {
+        "library_name": "transformers",
+        "pipeline_tag": "text-classification" if task["type"] == "sequence-classification" else task["type"],
+        "model_name": manifest["name"],
+        "tags": ["gb_ray", task["type"]],
+    }
+    return f"---\n{yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)}---"
+
+
+def _task(name: str, task: dict[str, Any], manifest: dict[str, Any]) -> str:
+    labels = [str(label) for label in task.get("labels") or []]
+    more = f" and {len(labels) - _SHOWN_LABELS} more" if len(labels) > _SHOWN_LABELS else ""
+    listed = ", ".join(f"`{label}`" for label in labels[:_SHOWN_LABELS]) or UNKNOWN
+    return (
+        f"## Task\n\n- Name: `{name}`\n- Type: {task['type']}\n- Labels ({len(labels)}): {listed}{more}\n"
+        f"- Longest input: {manifest.get('max_tokens', UNKNOWN)} tokens; the rest of a longer text is not read"
+    )
+
+
+def _data(manifest: dict[str, Any]) -> str:
+    corpus = manifest.get("corpus") or {}
+    lines = [f"- Corpus digest: {_code(manifest.get('corpus_digest'))}"]
+    lines += [f"- {key}: {_plain(value)}" for key, value in corpus.items()]
+    if not corpus:
+        lines.append(f"- Counts: {UNKNOWN}")
+    return "## Data\n\n" + "\n".join(lines)
+
+
+def _metrics(manifest: dict[str, Any]) -> str:
+    before = _flat(manifest.get("metrics_before") or {})
+    after = _flat(manifest.get("metrics") or {})
+    if not after:
+        return f"## Metrics\n\n{UNKNOWN.capitalize()}."
+    rows = [
+        f"| {split} | {task} | {metric} | {_number(before.get((split, task, metric)))} | {_number(value)} |"
+        for (split, task, metric), value in after.items()
+    ]
+    head = ["| split | task | metric | before | after |", "|---|---|---|---:|---:|"]
+    return "## Metrics\n\nBefore and after fine-tuning, on the same rows.\n\n" + "\n".join(head + rows)
+
+
+def _loading(manifest: dict[str, Any], task: dict[str, Any]) -> str:
+    name, cls = manifest["name"], _CLASSES.get(task["type"], "AutoModel")
+    return f"""## How to load it
+
+```python
+from transformers import {cls}, AutoTokenizer
+
+model = {cls}.from_pretrained("PATH")  # this directory
+tokenizer = AutoTokenizer.from_pretrained("PATH")
+```
+
+```python
+import mlflow
+
+mlflow.pyfunc.load_model("models:/{name}@champion").predict({{"text": ["a text"]}})
+```
+
+```bash
+gb predict --model models:/{name}@champion "a text"
+```"""
+
+
+def _provenance(manifest: dict[str, Any]) -> str:
+    keys = {
+        "Run": "run_id",
+        "Recipe digest": "recipe_digest",
+        "Corpus digest": "corpus_digest",
+        "Weights sha256": "weights_sha256",
+        "Code": "code",
+    }
+    return "## Provenance\n\n" + "\n".join(f"- {name}: {_code(manifest.get(key))}" for name, key in keys.items())
+
+
+def _limits(manifest: dict[str, Any]) -> str:
+    splits = ", ".join(manifest.get("metrics") or {}) or "no split"
+    return f"""## Limits
+
+- Measured only on this corpus ({splits}). On other domains, languages and periods its quality is unknown.
+- Fairness between groups, countries and languages was not measured.
+- Scores are the model's own and were not calibrated: do not read them as probabilities of being right.
+- What the backbone learnt before, and its licence, are its publisher's to say; nothing here examined them."""
+
+
+def _flat(metrics: dict[str, Any]) -> dict[tuple[str, str, str], float]:
+    return {
+        (split, task, metric): value
+        for split, tasks in metrics.items()
+        for task, values in tasks.items()
+        for metric, value in values.items()
+        if isinstance(value, int | float)
+    }
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4g}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_plain(inner)}" for key, inner in value.items())
+    return ", ".join(map(_plain, value)) if isinstance(value, list) else str(value)
+
+
+def _code(value: Any) -> str:
+    return UNKNOWN if value is None else f"`{_plain(value)}`"

@@ -1,0 +1,54 @@
+"""Files that nobody ever sees half written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+
+def write_new(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Make `path` with `content`, whole or not at all.
+
+    Of several writers exactly one wins: the others get FileExistsError.
+    """
+    temporary = _write_beside(path, content, mode)
+    try:
+        os.link(temporary, path)
+    finally:
+        temporary.unlink()
+    _keep_directory(path.parent)
+
+
+def write_over(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Replace what `path` holds, or make it: a reader sees the old content or the new, never a mixture."""
+    temporary = _write_beside(path, content, mode)
+    temporary.replace(path)
+    _keep_directory(path.parent)
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file's content (hex)."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_beside(path: Path, content: bytes, mode: int) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".new-", dir=path.parent)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fchmod(file.fileno(), mode)
+        os.fsync(file.fileno())
+    return Path(name)
+
+
+def _keep_directory(directory: Path) -> None:
+    # A new name survives a power cut only when its directory is on disk too.
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,79 @@
+"""The gate: whether a candidate may become the champion. It only compares numbers."""
+
+from __future__ import annotations
+
+import math
+
+from pydantic import BaseModel, ConfigDict
+
+from gb_ray.registry.section import Policy
+
+
+class Check(BaseModel):
+    """One comparison. `value` and `limit` are None when there is no finite number to show."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    passed: bool
+    value: float | None
+    limit: float | None
+    why: str
+
+
+class Gate(BaseModel):
+    """The verdict: passed when there is a check and every check passed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    passed: bool
+    checks: list[Check]
+
+
+def judge(policy: Policy, candidate: dict[str, float], champion: dict[str, float] | None) -> Gate:
+    """Hold the candidate's metrics against the policy and the champion's (None: there is no champion yet).
+
+    Both sets of metrics must come from the same split. A metric that is missing or not a number fails its
+    check, and so does a policy that checks nothing.
+    """
+    checks = [_floor(metric, floor, candidate) for metric, floor in policy.floors.items()]
+    checks += [_not_worse(metric, slack, candidate, champion) for metric, slack in policy.not_worse.items()]
+    if not checks:
+        why = "the policy has no floors and no not_worse: a gate that checks nothing lets nothing pass"
+        checks = [Check(name="policy", passed=False, value=None, limit=None, why=why)]
+    return Gate(passed=all(check.passed for check in checks), checks=checks)
+
+
+def _floor(metric: str, floor: float, candidate: dict[str, float]) -> Check:
+    return _at_least(f"floor {metric}", metric, candidate, floor, "the floor")
+
+
+def _not_worse(metric: str, slack: float, candidate: dict[str, float], champion: dict[str, float] | None) -> Check:
+    name = f"not_worse {metric}"
+    if champion is None:
+        value, fault = _number(metric, candidate, "candidate")
+        why = fault or "there is no champion to be worse than"
+        return Check(name=name, passed=fault is None, value=value, limit=None, why=why)
+    best, fault = _number(metric, champion, "champion")
+    if best is None:
+        return Check(name=name, passed=False, value=None, limit=None, why=f"cannot compare: {fault}")
+    return _at_least(name, metric, candidate, best - slack, f"the champion's {best:g} less {slack:g}")
+
+
+def _at_least(name: str, metric: str, candidate: dict[str, float], limit: float, meaning: str) -> Check:
+    shown = limit if math.isfinite(limit) else None
+    value, fault = _number(metric, candidate, "candidate")
+    if value is None:
+        return Check(name=name, passed=False, value=None, limit=shown, why=str(fault))
+    passed = value >= limit
+    why = f"{value:g} is {'at least' if passed else 'below'} {limit:g}, {meaning}"
+    return Check(name=name, passed=passed, value=value, limit=shown, why=why)
+
+
+def _number(metric: str, metrics: dict[str, float], whose: str) -> tuple[float | None, str | None]:
+    """The finite value of a metric, or None and why there is none."""
+    if metric not in metrics:
+        return None, f"the {whose} has no metric {metric}; it has: {', '.join(sorted(metrics)) or 'none'}"
+    if not math.isfinite(metrics[metric]):
+        return None, f"the {whose}'s {metric} is {metrics[metric]}"
+    return metrics[metric], None

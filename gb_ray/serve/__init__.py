@@ -1,0 +1,1 @@
+"""An HTTP endpoint that follows an alias."""

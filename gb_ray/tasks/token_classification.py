@@ -1,0 +1,163 @@
+"""One IOB2 tag a word: named entities."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from gb_ray.corpus.encoder import Reject
+from gb_ray.corpus.text import clean_text
+from gb_ray.tasks.section import TokenClassificationSection
+from gb_ray.tasks.sequence_classification import probabilities
+from gb_ray.tasks.tokenizer import tokenizer
+
+IGNORED = -100
+"""The label of a token that nothing is asked of: special tokens, and all but the first token of a word."""
+
+_WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
+
+
+if TYPE_CHECKING:  # imported where it is used: workers that only tokenise start seconds sooner without it
+    import torch
+
+
+class TokenClassification:
+    """The task `token-classification`. `backbone` is the folder of the tokenizer."""
+
+    architecture = "AutoModelForTokenClassification"
+    fields = pa.schema({"tokens": pa.list_(pa.string()), "tags": pa.list_(pa.string())})
+    samples = pa.schema({"input_ids": pa.list_(pa.int32()), "label": pa.list_(pa.int32())})
+
+    def __init__(self, section: TokenClassificationSection, backbone: str, max_tokens: int, min_chars: int = 1):
+        self.section, self.backbone, self.max_tokens, self.min_chars = section, backbone, max_tokens, min_chars
+        self.columns = [section.tokens, section.tags]
+
+    def clean(self, row: dict[str, Any]) -> dict[str, Any]:
+        """`tokens` and `tags`, as many of each. Raises Reject."""
+        words, tags = row[self.section.tokens], row[self.section.tags]
+        if not isinstance(words, list) or not isinstance(tags, list):
+            raise Reject(f"{self.section.tokens} or {self.section.tags} is not a list")
+        if len(words) != len(tags):
+            raise Reject(f"{len(words)} words with {len(tags)} tags")
+        if not words:
+            raise Reject(f"{self.section.tokens} is empty")
+        if self.section.labels and not set(tags) <= set(self.section.labels):
+            raise Reject(f"{self.section.tags} has a tag outside the label set")
+        if any(not isinstance(tag, str) or not (tag == "O" or tag[:2] in ("B-", "I-")) for tag in tags):
+            raise Reject(f"{self.section.tags} has a tag that is not IOB2")
+        return {"tokens": [clean_text(word, self.section.tokens, 1) for word in words], "tags": tags}
+
+    def identity(self, fields: dict[str, Any]) -> str:
+        """The words."""
+        return "\x1f".join(fields["tokens"])
+
+    def stratum(self, fields: dict[str, Any]) -> str:
+        """Whether there is an entity at all."""
+        return "entities" if any(tag != "O" for tag in fields["tags"]) else "none"
+
+    def labels_of(self, fields: dict[str, Any]) -> set[str]:
+        """Its tags, with the I- of every B- so that any entity can be continued."""
+        return {"O"} | {prefix + tag[2:] for tag in fields["tags"] if tag != "O" for prefix in ("B-", "I-")}
+
+    def encode(self, rows: list[dict[str, Any]], labels: list[str]) -> dict[str, list[Any]]:
+        """`input_ids`, and as many labels: the tag's number on a word's first token, IGNORED elsewhere."""
+        encoded = _split_words(self.backbone)(
+            [row["tokens"] for row in rows], is_split_into_words=True, truncation=True, max_length=self.max_tokens
+        )
+        number = {name: i for i, name in enumerate(labels)}
+        aligned = [_align(encoded.word_ids(i), [number[tag] for tag in row["tags"]]) for i, row in enumerate(rows)]
+        return {"input_ids": encoded["input_ids"], "label": aligned}
+
+    def fingerprint(self) -> dict[str, Any]:
+        """See Encoder."""
+        return {**self.section.model_dump(mode="json"), "max_tokens": self.max_tokens}
+
+    def targets(self, labels: list[Any], width: int) -> torch.Tensor:
+        """int64 [samples, width], IGNORED where padded."""
+        import torch
+
+        table = np.full((len(labels), width), IGNORED, np.int64)
+        for row, label in zip(table, labels, strict=True):
+            row[: len(label)] = label
+        return torch.from_numpy(table)
+
+    def supervised(self, label: Any) -> int:
+        """The words of a sample."""
+        return int((np.asarray(label) != IGNORED).sum())
+
+    def blank(self, tokens: int) -> NDArray[np.int32]:
+        """The labels of a sample that only fills a place."""
+        return np.full(tokens, IGNORED, np.int32)
+
+    def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Cross entropy summed over words (scalar); the caller divides by the global count."""
+        import torch
+
+        flat = logits.float().flatten(0, 1)
+        return torch.nn.functional.cross_entropy(flat, targets.flatten(), ignore_index=IGNORED, reduction="sum")
+
+    def metrics(self, logits: list[NDArray[np.float32]], targets: list[Any], labels: list[str]) -> dict[str, float]:
+        """entity_f1, entity_precision, entity_recall (seqeval: an entity counts when span and type agree), token accuracy."""
+        from seqeval.metrics import f1_score, precision_score, recall_score
+
+        truth, answers = [], []
+        for scores, target in zip(logits, targets, strict=True):
+            asked = np.asarray(target) != IGNORED
+            truth.append([labels[i] for i in np.asarray(target)[asked]])
+            answers.append([labels[i] for i in scores[: len(asked)][asked].argmax(axis=-1)])
+        right = sum(a == b for one, other in zip(truth, answers, strict=True) for a, b in zip(one, other, strict=True))
+        return {
+            "entity_f1": float(f1_score(truth, answers, zero_division=0)),
+            "entity_precision": float(precision_score(truth, answers, zero_division=0)),
+            "entity_recall": float(recall_score(truth, answers, zero_division=0)),
+            "accuracy": right / max(1, sum(map(len, truth))),
+        }
+
+    def answer(self, text: str, offsets: list[tuple[int, int]], logits: NDArray[np.float32], labels: list[str]) -> Any:
+        """The entities of a text: characters [start, end), label, and the least probability among their words.
+
+        Words are runs of letters and digits, and each sign on its own, as annotated corpora split them; a word's tag is
+        that of its first token. An I- that continues nothing opens an entity, as seqeval reads it.
+        """
+        scores = probabilities(logits.astype(np.float64))
+        entities: list[dict[str, Any]] = []
+        open_label = ""
+        for start, end, token in _words(text, offsets):
+            tag = labels[int(scores[token].argmax())]
+            if tag.startswith("I-") and tag[2:] == open_label:
+                entities[-1]["end"] = end
+                entities[-1]["score"] = min(entities[-1]["score"], float(scores[token].max()))
+            elif tag != "O":
+                entities.append({"start": start, "end": end, "label": tag[2:], "score": float(scores[token].max())})
+            open_label = tag[2:] if tag != "O" else ""
+        return {"entities": [{"text": text[e["start"] : e["end"]], **e} for e in entities]}
+
+
+def _words(text: str, offsets: list[tuple[int, int]]) -> list[tuple[int, int, int]]:
+    """(start, end, index of the first token) of each word of `text`; words cut off by max_tokens have no token."""
+    first = {start: token for token, (start, end) in enumerate(offsets) if start < end}
+    spans = (match.span() for match in _WORD.finditer(text))
+    return [(start, end, first[start]) for start, end in spans if start in first]
+
+
+def _align(word_ids: list[int | None], numbers: list[int]) -> list[int]:
+    previous = None
+    aligned = []
+    for word in word_ids:
+        aligned.append(IGNORED if word is None or word == previous else numbers[word])
+        previous = word
+    return aligned
+
+
+def _split_words(backbone: str) -> Any:
+    """A tokenizer for pre-split words. A byte-level BPE must see the blank before a word, or entities lose ten points."""
+    loaded = tokenizer(backbone)
+    if getattr(loaded, "add_prefix_space", None) is False:
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(backbone, add_prefix_space=True, trust_remote_code=False)
+    return loaded

@@ -1,0 +1,1 @@
+"""Corpus and recipe in, an exact and resumable fine-tuning run out."""

@@ -1,0 +1,65 @@
+"""Metrics of a model on a split: every row once, on as many Ray tasks as asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from numpy.typing import NDArray
+
+from gb_ray.corpus.manifest import Corpus
+from gb_ray.corpus.reader import Reader, Sample
+from gb_ray.tasks.task import Task
+from gb_ray.tasks.tokenizer import tokenizer
+from gb_ray.train.batch import MicroBatch, layout
+
+MICRO_TOKENS = 4096
+Scored = list[tuple[str, NDArray[np.float32], Any]]
+"""(id, logits, target) of each sample."""
+
+
+def evaluate(
+    make_model: Callable[[], torch.nn.Module], task: Task, corpus: Corpus, split: str, workers: int = 1
+) -> dict[str, float]:
+    """The task's metrics of the model that `make_model` returns, in fp32 on CPU, over every sample of a split.
+
+    `make_model` travels to the tasks; a model does not. Ray must be up. The same model, split and layout give the same
+    logits on every machine with the same libraries, so another process can reproduce the numbers.
+    """
+    corpus.order(split, 0)
+    shares = ray.get([_score.remote(make_model, task, corpus.path, split, w, workers) for w in range(workers)])
+    scored: Scored = sorted((entry for share in shares for entry in share), key=lambda entry: entry[0])
+    expected = corpus.manifest.splits[split].samples
+    if len({entry[0] for entry in scored}) != expected or len(scored) != expected:
+        raise RuntimeError(f"{split}: {len(scored)} samples scored, the corpus has {expected}")
+    if not scored:
+        return {}
+    found = task.metrics([entry[1] for entry in scored], [entry[2] for entry in scored], corpus.manifest.labels)
+    return {name: round(value, 6) for name, value in found.items()}
+
+
+@ray.remote(num_cpus=1)
+def _score(
+    make_model: Callable[[], torch.nn.Module], task: Task, path: Path, split: str, worker: int, workers: int
+) -> Scored:
+    torch.set_num_threads(1)
+    samples = list(Reader(Corpus.open(path), split, 0, worker, workers).once())
+    return score(make_model().eval(), task, samples)
+
+
+@torch.inference_mode()
+def score(model: torch.nn.Module, task: Task, samples: list[Sample]) -> Scored:
+    """Logits of each sample, cut to its own length where the task has one answer a token."""
+    pad = tokenizer(task.backbone).pad_token_id
+    scored: Scored = []
+    for groups in layout(samples, MICRO_TOKENS):
+        for group, batch in zip(groups, MicroBatch.of(groups, task, pad).groups, strict=True):
+            logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits.float().numpy()
+            for sample, row in zip(group, logits, strict=True):
+                own = row[: len(sample.input_ids)] if row.ndim == 2 else row
+                scored.append((sample.id, own, sample.label))
+    return scored

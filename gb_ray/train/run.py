@@ -1,0 +1,99 @@
+"""A run's directory: what survives every restart of its job.
+
+NAME-KEY-0001/
+  run.json            state: key, MLflow run, what is known so far
+  metrics.jsonl       the journal: one line a step, written by rank 0
+  attempts/0001.json  each start of the workers: its steps and where its seconds went
+  checkpoints/step-00000050/   see checkpoint.py
+  result.json, model/ at the end: totals, and the exported model
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from gb_ray.section import UserError
+
+
+class Run:
+    """One run. `state` is what run.json holds; `update` writes it through."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.state: dict[str, Any] = read_json(path / "run.json")
+
+    @property
+    def model(self) -> Path:
+        """Where the exported model is, or will be."""
+        return self.path / "model"
+
+    @property
+    def journal(self) -> Path:
+        """The metrics of every step."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What the workers left at the end of training; None before."""
+        file = self.path / "result.json"
+        return read_json(file) if file.is_file() else None
+
+    def update(self, **known: Any) -> None:
+        """Remember, durably."""
+        self.state.update(known)
+        write_json(self.path / "run.json", self.state)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second driver off this run. Raises UserError, naming the process that has it."""
+        with (self.path / "lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                owner = file.read() or "unknown"
+                raise UserError(f"{self.path.name} is being run by process {owner}; wait for it, or stop it") from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+
+def find(home: Path, name: str, key: str, finished: bool) -> Run | None:
+    """The newest run with this key that has, or has not, finished."""
+    for path in sorted((home / "runs").glob(f"{name}-{key[:8]}-*"), reverse=True):
+        if (path / "run.json").is_file():
+            run = Run(path)
+            if run.state["key"] == key and (run.state["status"] == "finished") == finished:
+                return run
+    return None
+
+
+def create(home: Path, name: str, key: str) -> Run:
+    """A new run's directory."""
+    number = 1 + len(list((home / "runs").glob(f"{name}-{key[:8]}-*")))
+    path = home / "runs" / f"{name}-{key[:8]}-{number:04d}"
+    path.mkdir(parents=True)
+    write_json(path / "run.json", {"key": key, "name": name, "status": "running"})
+    return Run(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The mapping in a JSON file this project wrote."""
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Replace a JSON file whole or not at all."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with beside.open("w", encoding="utf-8") as file:
+        json.dump(content, file, indent=1, ensure_ascii=False)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.rename(path)

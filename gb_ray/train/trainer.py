@@ -1,0 +1,133 @@
+"""The driver's side of training: starts the workers, watches them, and survives their losses."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from gb_ray import machine
+from gb_ray.corpus.manifest import Corpus
+from gb_ray.progress import Progress, Stage
+from gb_ray.recipe import Recipe
+from gb_ray.train.journal import goodput
+from gb_ray.train.loop import Job, train
+from gb_ray.train.run import Run
+from gb_ray.train.schedule import steps_per_epoch
+
+WATCH_EVERY_S = 0.5
+
+
+class TrainingFailed(Exception):
+    """The workers failed more often than `train.max_failures` allows, or in a way that will not pass."""
+
+
+def fit(recipe: Recipe, corpus: Corpus, run: Run, manifest: dict[str, Any], progress: Progress) -> dict[str, Any]:
+    """Train `recipe` on `corpus` in `run`, from its newest checkpoint on; Ray must be up.
+
+    `manifest` is what the exported model will say of itself. Returns result.json with attempts, tokens_per_s and goodput.
+    Raises UserError when Ray has too few CPUs or GPUs, TrainingFailed when the workers fail for good.
+    """
+    gpus = use_gpus(recipe)
+    workers = recipe.train.workers
+    machine.require(workers, workers if gpus else 0, f"train.workers={workers}", "set train.workers to what there is")
+    job = Job(recipe, corpus.path, run.path, run.state["key"], time.time(), gpus, manifest)
+    total = steps_per_epoch(corpus.manifest.splits["train"].samples, recipe.train.batch) * recipe.train.epochs
+    if run.result is None:
+        with progress.stage("train", unit="steps") as stage:
+            _watch(_start(job), run.journal, total, stage)
+    result = run.result
+    if result is None:
+        raise TrainingFailed(f"{run.path}: the workers ended without a result")
+    spent = goodput(run.path / "attempts")
+    attempts = len(list((run.path / "attempts").glob("*.json")))
+    rate = result["tokens_seen"] / max(1e-9, spent["data"] + spent["compute"])
+    return {**result, "attempts": attempts, "tokens_per_s": round(rate, 1), "goodput": spent}
+
+
+def use_gpus(recipe: Recipe) -> bool:
+    """Whether this run's workers get a GPU each."""
+    import ray
+
+    if recipe.train.gpus == "auto":
+        return bool(ray.cluster_resources().get("GPU", 0) >= recipe.train.workers)
+    return recipe.train.gpus
+
+
+class _Fit(threading.Thread):
+    """Ray Train's blocking call. In a thread of its own it leaves signals, and so the cleaning up, to us."""
+
+    def __init__(self, job: Job):
+        super().__init__(daemon=True)
+        self.job, self.error = job, None
+
+    error: Exception | None
+
+    def run(self) -> None:
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
+        from ray.train.torch import TorchConfig, TorchTrainer
+
+        logging.getLogger("ray.train").setLevel(logging.ERROR)
+        section = self.job.recipe.train
+        # Small tensors (counts, seeds) are exchanged between CPUs even where gradients travel between GPUs.
+        backend = "cpu:gloo,cuda:nccl" if self.job.gpus else "gloo"
+        trainer = TorchTrainer(
+            train,
+            train_loop_config=self.job,  # type: ignore[arg-type]
+            torch_config=TorchConfig(backend=backend),
+            scaling_config=ScalingConfig(
+                num_workers=section.workers,
+                use_gpu=self.job.gpus,
+                resources_per_worker={"CPU": 1} | ({"GPU": 1} if self.job.gpus else {}),
+            ),
+            run_config=RunConfig(
+                name="ray-train",
+                storage_path=str(self.job.run.absolute()),
+                failure_config=FailureConfig(max_failures=section.max_failures),
+            ),
+        )
+        try:
+            trainer.fit()
+        except Exception as error:  # noqa: BLE001 - handed over to the main thread, which raises it
+            self.error = error
+
+
+def _start(job: Job) -> _Fit:
+    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    fit = _Fit(job)
+    fit.start()
+    return fit
+
+
+def _watch(fit: _Fit, journal: Path, total: int, stage: Stage) -> None:
+    """Show the journal's newest line until training ends. Raises TrainingFailed."""
+    read = 0
+    while fit.is_alive():
+        fit.join(WATCH_EVERY_S)
+        if not journal.is_file():
+            continue
+        with journal.open("rb") as file:
+            file.seek(read)
+            lines = file.read().split(b"\n")
+        read += sum(len(line) + 1 for line in lines[:-1])
+        if len(lines) > 1:
+            entry = json.loads(lines[-2])
+            metrics = entry["metrics"]
+            note = (
+                f"loss {metrics['loss']:.3f}, {metrics['tokens_per_s']:.0f} tokens/s, padding {metrics['padding']:.1%}"
+            )
+            stage.to(entry["step"] + 1, note, total=total)
+    if fit.error:
+        raise TrainingFailed(_reason(fit.error)) from fit.error
+
+
+def _reason(error: Exception) -> str:
+    failures = getattr(error, "worker_failures", None)
+    if failures:
+        rank, first = next(iter(failures.items()))
+        return f"worker {rank}: {str(first).strip().splitlines()[-1]}"
+    return str(error).strip().splitlines()[-1]

@@ -1,0 +1,30 @@
+import yaml
+
+from gb_ray.registry.card import card
+
+MANIFEST = {
+    "name": "weather",
+    "run_id": "r1",
+    "corpus_digest": "c" * 64,
+    "corpus": {"rows": {"train": 80, "test": 20}},
+    "weights_sha256": "a" * 64,
+    "tasks": {"tone": {"type": "sequence-classification", "labels": ["bad", "good"]}},
+    "metrics": {"test": {"tone": {"accuracy": 0.91234, "confusion": [[1]]}}},
+    "metrics_before": {"test": {"tone": {"accuracy": 0.5}}},
+}
+
+
+def test_it_says_what_is_known():
+    text = card(MANIFEST)
+    front = yaml.safe_load(text.split("---")[1])
+    assert front["pipeline_tag"] == "text-classification"
+    assert "| test | tone | accuracy | 0.5 | 0.9123 |" in text
+    assert "confusion" not in text
+    assert "`bad`, `good`" in text and "train 80" in text
+    assert "AutoModelForSequenceClassification" in text and "models:/weather@champion" in text
+
+
+def test_it_says_what_is_not():
+    text = card({"name": "n", "tasks": {"t": {"type": "token-classification", "labels": []}}})
+    assert text.count("not recorded") >= 6
+    assert "Not recorded." in text and "quality is unknown" in text
