@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from gb_ray import machine
+from gb_ray.corpus.manifest import where_rows_went
 from gb_ray.progress import Progress, fail
 from gb_ray.recipe import Recipe, load, load_policy
 from gb_ray.section import UserError
@@ -78,7 +79,7 @@ def corpus(call: Call) -> tuple[int, dict[str, Any], list[str]]:
         summary |= {"labels": found.manifest.labels, "sources": [s.model_dump() for s in found.manifest.sources]}
         summary["label_counts"] = {name: split.labels for name, split in found.manifest.splits.items()}
         summary["tokens"] = {name: split.tokens for name, split in found.manifest.splits.items()}
-        return DONE, summary, _corpus_lines(summary) + [f"labels     {', '.join(found.manifest.labels)}"]
+        return DONE, summary, [*_corpus_lines(summary), f"labels     {', '.join(found.manifest.labels)}"]
     problems = found.check()
     lines = problems or [f"every shard of {found.path} is what its manifest says"]
     return FAILED if problems else DONE, summary | {"ok": not problems, "problems": problems}, lines
@@ -219,16 +220,20 @@ def serve(call: Call) -> tuple[int, dict[str, Any], list[str]]:
     import time
 
     from gb_ray.serve import endpoint
+    from gb_ray.serve.app import Arguments
+    from gb_ray.serve.port import require_free
 
     section = call.recipe.serve
     version = _resolve(call)
-    endpoint.check_port(section)
+    require_free(section.host, section.port)
     call.ray()
     machine.require(
         section.max_replicas, 0, f"serve.max_replicas={section.max_replicas}", "set serve.max_replicas lower"
     )
     with call.progress.stage("serve"):
-        running = endpoint.start(call.args.model, call.home, call.args.tracking, section)
+        running = endpoint.start(
+            Arguments(model=call.args.model, home=str(call.home), tracking=call.args.tracking, serve=section)
+        )
     call.stack.callback(running.stop)
     account = {"url": running.url, "model": version.name, "version": version.version}
     print(json.dumps(account) if call.args.json else f"{running.url} answers; stop with Ctrl-C", flush=True)
@@ -288,8 +293,7 @@ def _corpus_lines(summary: dict[str, Any]) -> list[str]:
     splits = ", ".join(f"{count} {name}" for name, count in summary["splits"].items())
     return [
         f"corpus     {summary['path']}{' (unchanged, reused)' if summary.get('reused') else ''}",
-        f"rows       {summary['read']} read = {summary['filtered']} filtered out + {summary['quarantined']} quarantined + "
-        f"{summary['duplicates']} duplicates + {summary['samples']} samples",
+        f"rows       {where_rows_went(summary)}",
         f"splits     {splits}",
         f"digest     {summary['digest']}",
     ]
@@ -349,17 +353,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="gb", description="From a corpus in many languages to a traced model in production."
-    )
+    parser = argparse.ArgumentParser(prog="gb", description="From a corpus to a traced model in production.")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--json", action="store_true", help="one JSON object on standard output")
     common.add_argument("--home", type=Path, default=HOME, help=f"corpora, runs, ledger, embedded store [{HOME}]")
-    common.add_argument(
-        "--tracking", metavar="URI", help="MLflow's address [$MLFLOW_TRACKING_URI, or a store in the home]"
-    )
-    common.add_argument("--ray", metavar="ADDRESS", help="local, auto or an address [the job's cluster, or local]")
+    common.add_argument("--tracking", metavar="URI", help="MLflow [$MLFLOW_TRACKING_URI, or a store in the home]")
+    common.add_argument("--ray", metavar="ADDRESS", help="local, auto, ADDRESS [the job's cluster, or local]")
     common.add_argument("--debug", action="store_true", help="show where an error came from")
 
     def add(name: str, verb: Verb, *what: str, recipe: str | None = None) -> argparse.ArgumentParser:

@@ -124,9 +124,7 @@ def promote(
     with progress.stage("gate"):
         outcome = promote_version(tracking, home, version, policy, metrics_of)
     ledger = Ledger(home, name).verify()
-    moved = (
-        "champion of {0} is version {1}" if outcome.gate.passed else "champion of {0} stays; version {1} was refused"
-    )
+    moved = "champion of {0} is version {1}" if outcome.gate.passed else "champion of {0} stays, {1} was refused"
     return {
         "model": describe(version),
         "gate": outcome.gate.model_dump(mode="json"),

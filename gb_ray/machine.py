@@ -109,7 +109,7 @@ def has_bf16() -> bool:
 def port_owner(port: int) -> str | None:
     """Who listens on a TCP port of this machine: "name (pid 12)", or None when nobody does."""
     for connection in psutil.net_connections("tcp"):
-        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+        if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,):
             if connection.pid is None:
                 return "a process of another user"
             return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 
+from gb_ray.corpus.manifest import where_rows_went
 from gb_ray.finetune import check, finetune, promote
 from gb_ray.machine import Stopped
 from gb_ray.progress import Progress
@@ -16,6 +17,8 @@ from gb_ray.recipe import Recipe
 from gb_ray.registry.section import Policy
 from gb_ray.registry.tracking import Tracking
 from gb_ray.serve import endpoint
+from gb_ray.serve.app import Arguments
+from gb_ray.serve.port import require_free
 
 SENTENCES = [
     "Coastal cities are raising sea walls because storms and rising temperatures flood them more often every decade.",
@@ -33,7 +36,7 @@ def quickstart(
     With `keep` the endpoint stays up until the process is asked to stop. A gate that refuses ends it before serving.
     """
     inputs = check(recipe)
-    section = endpoint.check_port(recipe.serve)
+    require_free(recipe.serve.host, recipe.serve.port)
     account = finetune(inputs, home, tracking, progress, reuse=True)
     outcome = promote(inputs, home, tracking, policy, account["model"]["version"], progress)
     result = {
@@ -48,7 +51,8 @@ def quickstart(
     }
     if outcome["gate"]["passed"]:
         with progress.stage("serve"):
-            running = endpoint.start(f"models:/{recipe.name}@champion", home, uri, section)
+            model = f"models:/{recipe.name}@champion"
+            running = endpoint.start(Arguments(model=model, home=str(home), tracking=uri, serve=recipe.serve))
         try:
             with progress.stage("ask"):
                 result["endpoint"] = {"url": running.url, "answers": _ask(running.url, recipe.name)}
@@ -84,8 +88,7 @@ def summary(account: dict[str, Any], name: str, recipe: Path, home: Path) -> lis
     corpus, model = account["corpus"], account["model"]
     lines = [
         "",
-        f"rows       {corpus['read']} read = {corpus['filtered']} filtered out + {corpus['quarantined']} quarantined + "
-        f"{corpus['duplicates']} duplicates + {corpus['samples']} samples",
+        f"rows       {where_rows_went(corpus)}",
         "splits     " + ", ".join(f"{count} {split}" for split, count in corpus["splits"].items()),
         *_before_after(account["metrics"]),
         f"model      {model['uri']}  sha256 {model['weights_sha256'][:16]}…",
@@ -99,7 +102,8 @@ def summary(account: dict[str, Any], name: str, recipe: Path, home: Path) -> lis
     ]
     at = "" if home == Path("~/.gb_ray").expanduser() else f" --home {home}"
     text = json.dumps(SENTENCES[0])
-    return lines + [
+    return [
+        *lines,
         f"  gb predict models:/{name}@champion --text {text}{at}",
         f"  gb serve models:/{name}@champion --recipe {recipe}{at}",
         f"  gb ledger show {name}{at}",

@@ -1,1 +1,1 @@
-"""Sources become a corpus: clean, tokenised samples in lanes of shards, in an order that never depends on the workers."""
+"""Sources become a corpus: clean, tokenised samples in lanes of shards, in an order no worker count changes."""

@@ -4,8 +4,8 @@
         │                              │               └ labels, strata
         └ quarantine/                  └ counted
 
-The id of a row is a hash of its content, so one sort by it is the global shuffle (hashes are uniform), brings duplicates
-together, and gives the same order whatever the machines did.
+The id of a row is a hash of its content, so one sort by it is the global shuffle (hashes are uniform), brings
+duplicates together, and gives the same order whatever the machines did.
 """
 
 from __future__ import annotations

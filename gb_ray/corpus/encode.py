@@ -20,7 +20,7 @@ from gb_ray.progress import Stage
 
 @dataclass(frozen=True)
 class Cuts:
-    """Where each stratum is cut: a row whose draw is below `test` goes there, below `validation` there, else to train."""
+    """Where each stratum is cut, (test, validation): a row whose draw is below goes there, any other to train."""
 
     seed: int
     strata: dict[str, tuple[int, int]]

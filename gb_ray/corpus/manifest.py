@@ -101,6 +101,12 @@ class Manifest(Frozen):
         return {"path": str(path), "digest": self.digest, **funnel, "splits": splits}
 
 
+def where_rows_went(summary: dict[str, Any]) -> str:
+    """The funnel of a `Manifest.summary`, for a person."""
+    left_out = f"{summary['filtered']} filtered out + {summary['quarantined']} quarantined"
+    return f"{summary['read']} read = {left_out} + {summary['duplicates']} duplicates + {summary['samples']} samples"
+
+
 class Corpus:
     """An opened corpus. `open` checks the manifest; `check` reads every byte."""
 

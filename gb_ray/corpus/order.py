@@ -93,8 +93,8 @@ def _shuffled_window(order: Order, epoch: int, lane: int, window: int) -> Ints:
 def _permutation(n: int, order: Order, *what: object) -> Ints:
     """A permutation of range(n) that no release of numpy may change.
 
-    numpy promises the raw stream of a bit generator for ever, but not what `Generator.permutation` makes of it (NEP 19);
-    so sort by raw 64-bit numbers. The sort is stable: equal keys cannot make two machines differ.
+    numpy promises the raw stream of a bit generator for ever, but not what `Generator.permutation` makes of it
+    (NEP 19); so sort by raw 64-bit numbers. The sort is stable: equal keys cannot make two machines differ.
     """
     key = hashlib.sha256("/".join(map(str, (order.digest, order.seed, *what))).encode()).digest()
     raw = np.random.Philox(key=np.frombuffer(key[:16], np.uint64)).random_raw(n)

@@ -92,4 +92,4 @@ class _Lists:
         self._values, self._offsets = array.values.to_numpy(), array.offsets.to_numpy()
 
     def __getitem__(self, row: int) -> NDArray[np.int32]:
-        return self._values[self._offsets[row] : self._offsets[row + 1]]  # type: ignore[no-any-return]
+        return self._values[self._offsets[row] : self._offsets[row + 1]]

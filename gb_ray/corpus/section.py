@@ -14,13 +14,9 @@ class Source(Section):
     """Where rows come from: one file."""
 
     uri: str = Field(description="A path, or pypi:DIST/path for a file inside an installed package (never imported).")
-    format: Literal["csv", "jsonl", "parquet"] | None = Field(
-        None, description="Taken from the file's name when absent."
-    )
+    format: Literal["csv", "jsonl", "parquet"] | None = Field(None, description="Absent: taken from the file's name.")
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="Refuse the file if its digest differs.")
-    where: dict[str, bool | int | float | str] = Field(
-        {}, description="Keep only rows whose columns equal these values."
-    )
+    where: dict[str, bool | int | float | str] = Field({}, description="Keep only rows with these values.")
     split: Split | None = Field(None, description="The split all its rows belong to; absent, rows are split by hash.")
 
 

@@ -18,7 +18,7 @@ PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
 def backbone(section: ModelSection) -> Path:
-    """The local folder of the backbone, checked. Raises UserError when it is missing, unsafe or not the expected one."""
+    """The local folder of the backbone, checked. Raises UserError when missing, unsafe or not the expected one."""
     if section.path.startswith("pypi:") or Path(section.path).expanduser().exists():
         folder = locate(section.path)
     else:
@@ -56,13 +56,13 @@ def new(section: ModelSection, task: Task, labels: list[str], seed: int) -> torc
         model = _open(backbone(section), task.architecture, section.attention, labels)
     if section.freeze_embeddings:
         model.get_input_embeddings().weight.requires_grad_(False)
-    return model  # type: ignore[no-any-return]
+    return model
 
 
 def exported(folder: Path, architecture: str) -> torch.nn.Module:
     """An exported model in fp32, in evaluation mode. Attention is sdpa, which answers fastest."""
     check_safe(folder, str(folder))
-    return _open(folder, architecture, "sdpa", None).eval()  # type: ignore[no-any-return]
+    return _open(folder, architecture, "sdpa", None).eval()
 
 
 def _open(folder: Path, architecture: str, attention: str, labels: list[str] | None) -> Any:

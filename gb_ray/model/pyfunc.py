@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import pandas as pd
-
 import mlflow
+import pandas as pd
 
 BATCH = 32
 

@@ -17,14 +17,15 @@ _SHOWN_LABELS = 50
 def card(manifest: dict[str, Any]) -> str:
     """The card (markdown after YAML front matter) of the model that `manifest`, a `gb_model.json`, describes.
 
-    It reads: name, run_id, tasks, metrics, metrics_before (same shape: before fine-tuning), corpus, corpus_digest,
-    weights_sha256, recipe_digest, code, base, max_tokens. What is absent is said to be not recorded.
+    It reads: name, run_id, tasks, metrics, before (the metrics before fine-tuning), corpus (samples by split),
+    corpus_digest, weights_sha256, recipe, recipe_digest, code, max_tokens. What is absent is said to be not recorded.
     """
     task_name, task = next(iter(manifest["tasks"].items()))
+    base = manifest.get("recipe", {}).get("model", {}).get("path")
     parts = [
         _front_matter(manifest, task),
         f"# {manifest['name']}",
-        f"A {task['type']} model, fine-tuned with gb_ray from {_code(manifest.get('base'))}.",
+        f"A {task['type']} model, fine-tuned with gb_ray from {_code(base)}.",
         _task(task_name, task, manifest),
         _data(manifest),
         _metrics(manifest),
@@ -58,14 +59,14 @@ def _task(name: str, task: dict[str, Any], manifest: dict[str, Any]) -> str:
 def _data(manifest: dict[str, Any]) -> str:
     corpus = manifest.get("corpus") or {}
     lines = [f"- Corpus digest: {_code(manifest.get('corpus_digest'))}"]
-    lines += [f"- {key}: {_plain(value)}" for key, value in corpus.items()]
+    lines += [f"- Samples in {split}: {count}" for split, count in corpus.items()]
     if not corpus:
-        lines.append(f"- Counts: {UNKNOWN}")
+        lines.append(f"- Samples: {UNKNOWN}")
     return "## Data\n\n" + "\n".join(lines)
 
 
 def _metrics(manifest: dict[str, Any]) -> str:
-    before = _flat(manifest.get("metrics_before") or {})
+    before = _flat(manifest.get("before") or {})
     after = _flat(manifest.get("metrics") or {})
     if not after:
         return f"## Metrics\n\n{UNKNOWN.capitalize()}."
@@ -74,7 +75,9 @@ def _metrics(manifest: dict[str, Any]) -> str:
         for (split, task, metric), value in after.items()
     ]
     head = ["| split | task | metric | before | after |", "|---|---|---|---:|---:|"]
-    return "## Metrics\n\nBefore and after fine-tuning, on the same rows.\n\n" + "\n".join(head + rows)
+    return "## Metrics\n\nOn the same samples; before is the backbone with a new, untrained head.\n\n" + "\n".join(
+        head + rows
+    )
 
 
 def _loading(manifest: dict[str, Any], task: dict[str, Any]) -> str:
@@ -91,7 +94,7 @@ tokenizer = AutoTokenizer.from_pretrained("PATH")
 ```python
 import mlflow
 
-mlflow.pyfunc.load_model("models:/{name}@champion").predict({{"text": ["a text"]}})
+mlflow.pyfunc.load_model("models:/{name}@champion").predict({{"text": "a text"}})
 ```
 
 ```bash

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import re
 import shlex
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from gb_ray.registry.reach import impatient, set_up_mlflow, touch_database
 from gb_ray.section import UserError
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.entities import Run
 
-    from mlflow import MlflowClient
-
-PATIENCE_S = 5
 PARAMS_A_CALL = 100  # MLflow's own limit
-_RETRIES, _TIMEOUT = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT"
 
 
 class Tracking:
@@ -53,7 +47,7 @@ class Tracking:
     @cached_property
     def client(self) -> MlflowClient:
         """MLflow's client of this store."""
-        _set_up_mlflow()
+        set_up_mlflow()
         from mlflow import MlflowClient
 
         return MlflowClient(self.uri, registry_uri=self.uri)
@@ -78,9 +72,11 @@ class Tracking:
         self.client.set_terminated(run_id, status)
 
     def metrics(self, run_id: str, values: dict[str, float], step: int) -> None:
-        """Record metrics of one step of a run, stamped now."""
-        for name, value in values.items():
-            self.client.log_metric(run_id, name, value, step=step)
+        """Record metrics (at most 1000) of one step of a run, stamped now."""
+        from mlflow.entities import Metric
+
+        now = round(time.time() * 1000)
+        self.client.log_batch(run_id, [Metric(name, value, now, step) for name, value in values.items()])
 
     def artifact(self, run_id: str, path: Path) -> None:
         """Attach a file, or a folder under its own name, to a run."""
@@ -133,14 +129,13 @@ class Tracking:
         return found.experiment_id
 
     def _check(self) -> None:
-        _set_up_mlflow()
+        set_up_mlflow()
         from mlflow.exceptions import MlflowException
 
         try:
             if not _is_server(self.uri):
-                # MLflow retries a database for minutes: see first whether it is there.
-                _within(PATIENCE_S, lambda: _touch_database(self.uri))
-            with _impatient():
+                touch_database(self.uri)
+            with impatient():
                 self.client.search_experiments(max_results=1)
         except (MlflowException, OSError, ValueError) as error:
             what = "start the server, or correct the address" if _is_server(self.uri) else "correct the address"
@@ -150,57 +145,3 @@ class Tracking:
 
 def _is_server(uri: str) -> bool:
     return uri.startswith(("http://", "https://"))
-
-
-def _set_up_mlflow() -> None:
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    # MLflow's own bounds keep a call to a dead server waiting for minutes.
-    os.environ.setdefault(_RETRIES, "2")
-    os.environ.setdefault(_TIMEOUT, "30")
-    import mlflow  # noqa: F401
-
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-
-
-@contextmanager
-def _impatient() -> Iterator[None]:
-    """Give up at once: MLflow reads these at every request."""
-    before = {name: os.environ[name] for name in (_RETRIES, _TIMEOUT)}
-    os.environ.update({_RETRIES: "0", _TIMEOUT: str(PATIENCE_S)})
-    try:
-        yield
-    finally:
-        os.environ.update(before)
-
-
-def _touch_database(uri: str) -> None:
-    import sqlalchemy
-
-    try:
-        engine = sqlalchemy.create_engine(uri)
-        with engine.connect() as connection:
-            sqlalchemy.inspect(connection).get_table_names()
-        engine.dispose()
-    except (sqlalchemy.exc.SQLAlchemyError, ImportError) as error:
-        raise ValueError(str(error).partition("\n")[0]) from None
-
-
-def _within(seconds: float, action: Callable[[], None]) -> None:
-    """Run `action`, raising what it raises; raises TimeoutError when it takes longer than `seconds`."""
-    raised: list[Exception] = []
-
-    def work() -> None:
-        try:
-            action()
-        except Exception as error:  # noqa: BLE001 - raised again below, in the caller's thread
-            raised.append(error)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
-        raise TimeoutError(f"no answer in {seconds} s")
-    if raised:
-        raise raised[0]

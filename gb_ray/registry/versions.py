@@ -45,14 +45,15 @@ def register(tracking: Tracking, export: Path, run_id: str) -> Version:
     when the directory does not verify, is another run's, or the run is unknown.
     """
     opened = Export.open(export)
-    Ledger(export.parent, opened.manifest.name)  # refuses a name that could not have a ledger
-    if opened.manifest.run_id != run_id:
-        raise UserError(f"{export}: exported by run {opened.manifest.run_id}, not by run {run_id}")
+    manifest = opened.manifest
+    if not NAME.fullmatch(manifest.name):
+        raise UserError(f"{export}: model name {manifest.name!r}: expected letters, digits, '_', '.' and '-'")
+    if manifest.run_id != run_id:
+        raise UserError(f"{export}: exported by run {manifest.run_id}, not by run {run_id}")
     tracking.run(run_id)  # refuses a run that the store does not know
-    record = records.find(tracking, opened.manifest.name, run_id, opened.manifest.weights_sha256) or _create(
-        tracking, opened
-    )
-    tracking.client.set_registered_model_alias(opened.manifest.name, "candidate", str(record.version))
+    found = records.find(tracking, manifest.name, run_id, manifest.weights_sha256)
+    record = found or _create(tracking, opened)
+    tracking.client.set_registered_model_alias(manifest.name, "candidate", str(record.version))
     local = pyfunc_model.local_path(record.source)
     return _version(Export.open(local / pyfunc_model.FOLDER) if local else opened, str(record.version))
 
@@ -117,10 +118,10 @@ def _entry(ledger: Ledger, alias: str) -> Entry | None:
 
 def _verified(tracking: Tracking, home: Path, record: Any, weights_sha256: str | None, who: str) -> Version:
     where = f"models:/{record.name}/{record.version}"
-    if weights_sha256 is None:
+    if not re.fullmatch("[0-9a-f]{64}", weights_sha256 or ""):
         raise UserError(f"{where}: has no tag weights_sha256, so gb did not register it; register it with gb")
     folder = pyfunc_model.local_path(record.source)
-    path = folder / pyfunc_model.FOLDER if folder else _download(tracking, home, record)
+    path = folder / pyfunc_model.FOLDER if folder else _download(tracking, home, record, str(weights_sha256))
     export = Export.open(path)
     if export.manifest.weights_sha256 != weights_sha256:
         found = export.manifest.weights_sha256
@@ -128,10 +129,10 @@ def _verified(tracking: Tracking, home: Path, record: Any, weights_sha256: str |
     return _version(export, str(record.version))
 
 
-def _download(tracking: Tracking, home: Path, record: Any) -> Path:
+def _download(tracking: Tracking, home: Path, record: Any, weights_sha256: str) -> Path:
     """A copy of a version's directory in `{home}/models/`, made once, whole or not at all."""
     # Two versions may have the same weights, but not the same manifest.
-    target = home.resolve() / "models" / record.tags["weights_sha256"] / f"{record.name}-{record.version}"
+    target = home.resolve() / "models" / weights_sha256 / f"{record.name}-{record.version}"
     if target.exists():
         return target
     from mlflow.artifacts import download_artifacts

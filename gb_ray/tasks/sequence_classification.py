@@ -81,7 +81,7 @@ class SequenceClassification:
     def metrics(self, logits: list[NDArray[np.float32]], targets: list[Any], labels: list[str]) -> dict[str, float]:
         """accuracy, macro_f1, roc_auc (one against the rest, macro) and loss, from logits [labels] a sample.
 
-        macro_f1 averages over the labels that occur in targets or answers; roc_auc is absent when a label has no sample.
+        macro_f1 averages over the labels in targets or answers; roc_auc is absent when a label has no sample.
         """
         from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
 
@@ -110,7 +110,7 @@ class SequenceClassification:
 def probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Softmax over the last axis."""
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)  # type: ignore[no-any-return]
+    return powers / powers.sum(axis=-1, keepdims=True)
 
 
 def _label_name(value: Any, column: str) -> str:

@@ -101,7 +101,7 @@ class TokenClassification:
         return torch.nn.functional.cross_entropy(flat, targets.flatten(), ignore_index=IGNORED, reduction="sum")
 
     def metrics(self, logits: list[NDArray[np.float32]], targets: list[Any], labels: list[str]) -> dict[str, float]:
-        """entity_f1, entity_precision, entity_recall (seqeval: an entity counts when span and type agree), token accuracy."""
+        """entity_f1, entity_precision, entity_recall (seqeval: span and type must agree), and accuracy of words."""
         from seqeval.metrics import f1_score, precision_score, recall_score
 
         truth, answers = [], []
@@ -154,7 +154,7 @@ def _align(word_ids: list[int | None], numbers: list[int]) -> list[int]:
 
 
 def _split_words(backbone: str) -> Any:
-    """A tokenizer for pre-split words. A byte-level BPE must see the blank before a word, or entities lose ten points."""
+    """A tokenizer for pre-split words: a byte-level BPE must see the blank before a word."""
     loaded = tokenizer(backbone)
     if getattr(loaded, "add_prefix_space", None) is False:
         from transformers import AutoTokenizer

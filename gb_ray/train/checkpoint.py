@@ -75,7 +75,7 @@ def verified(path: Path, key: str) -> Checkpoint | None:
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints. A directory's manifest goes first: half a removal is no checkpoint."""
+    """Remove all but the newest `keep` checkpoints. The manifest goes first: half a removal is no checkpoint."""
     for path in sorted(folder.glob("step-*"), reverse=True)[keep:]:
         (path / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(path)

@@ -15,6 +15,8 @@ from gb_ray.train.checkpoint import Checkpoint, Progress
 from gb_ray.train.section import TrainSection
 
 NO_DECAY = ("bias", "norm", "LayerNorm")
+BUCKET = 500_000_000
+"""Elements of the buffer through which gradients and weights travel."""
 
 
 class Engine:
@@ -28,7 +30,8 @@ class Engine:
         groups = _groups(model, section)
         self._peaks = [group["lr"] for group in groups]
         optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8, fused=True)
-        config = _config(section, precision, universal)
+        trained = sum(parameter.numel() for group in groups for parameter in group["params"])
+        config = _config(section, precision, universal, trained)
         self._engine, self._optimizer, _, _ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
         self.world = dist.get_world_size()
 
@@ -57,7 +60,7 @@ class Engine:
 
     def evaluate(self) -> torch.nn.Module:
         """The model, in evaluation mode until `train` is called."""
-        return self._engine.module.eval()  # type: ignore[no-any-return]
+        return self._engine.module.eval()
 
     def train(self) -> None:
         """Back to training mode."""
@@ -125,14 +128,19 @@ def reshape(found: Checkpoint) -> None:
     beside.rename(target)
 
 
-def _config(section: TrainSection, precision: str, universal: bool) -> dict[str, Any]:
+def _config(section: TrainSection, precision: str, universal: bool, trained: int) -> dict[str, Any]:
     return {
         # Micro-batches hold tokens, not a number of samples; the loop counts them and this only satisfies the schema.
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
         "gradient_clipping": section.clip,
         "bf16": {"enabled": precision == "bf16"},
-        "zero_optimization": {"stage": section.zero},
+        "zero_optimization": {
+            "stage": section.zero,
+            # The buffer is allocated anew at every step: no larger than the gradients that go through it.
+            "reduce_bucket_size": min(trained, BUCKET),
+            "allgather_bucket_size": min(trained, BUCKET),
+        },
         "zero_allow_untested_optimizer": True,
         "steps_per_print": 2**31,
         "checkpoint": {"load_universal": universal},

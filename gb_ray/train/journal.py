@@ -19,7 +19,11 @@ class Journal:
     """Appends one line a step to metrics.jsonl; nobody who reads it can hold training up."""
 
     def __init__(self, path: Path):
+        torn = path.is_file() and not path.read_bytes().endswith(b"\n")
         self._file = path.open("a", encoding="utf-8")
+        if torn:
+            # An attempt was killed while it wrote: its half line must not swallow the next one.
+            self._file.write("\n")
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         """The metrics of a step, out of this process at once."""

@@ -11,9 +11,10 @@ import torch
 from pydantic import BaseModel
 
 from gb_ray import machine
-from gb_ray.corpus.manifest import Corpus
+from gb_ray.corpus.manifest import Corpus, SplitEntry
 from gb_ray.recipe import Recipe
 from gb_ray.train.schedule import steps_per_epoch
+from gb_ray.train.section import TrainSection
 
 MASTER, MOMENTS = 4, 8
 """Bytes a parameter of fp32 master weights, and of AdamW's two moments."""
@@ -69,9 +70,7 @@ def plan(recipe: Recipe, corpus: Corpus, backbone: Path, gpus: bool = False) -> 
         "weights": parameters * size,
         "gradients": trained * size // (train.workers if train.zero >= 2 else 1),
         "optimizer": state // (train.workers if train.zero >= 1 else 1),
-        "activations": _activations(
-            config, min(train.micro_tokens, train.batch * samples.longest), samples.longest, size
-        ),
+        "activations": _activations(config, train, samples, size),
     }
     seconds = None if gpus else 6 * (parameters - embeddings) * tokens / train.workers / _rate(precision)
     return Plan(
@@ -101,7 +100,8 @@ def _parameters(backbone: Path, config: dict[str, Any]) -> tuple[int, int]:
     return total, config.get("vocab_size", 0) * config.get("hidden_size", 0)
 
 
-def _activations(config: dict[str, Any], tokens: int, longest: int, size: int) -> int:
+def _activations(config: dict[str, Any], train: TrainSection, samples: SplitEntry, size: int) -> int:
+    tokens, longest = min(train.micro_tokens, train.batch * samples.longest // train.workers), samples.longest
     layers = config.get("num_hidden_layers", 12)
     hidden, heads = config.get("hidden_size", 768), config.get("num_attention_heads", 12)
     return int(layers * tokens * (34 * hidden + 5 * heads * longest) * size / 2)

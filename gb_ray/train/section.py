@@ -21,11 +21,9 @@ class TrainSection(Section):
     batch: int = Field(32, ge=1, description="Samples in a global batch, whatever the number of workers.")
     micro_tokens: int = Field(2048, ge=1, description="Tokens, padding included, a worker computes at once.")
     lr: float = Field(5e-5, gt=0, description="Peak learning rate of the backbone.")
-    head_lr: float | None = Field(
-        None, gt=0, description="Peak learning rate of the head; absent, that of the backbone."
-    )
+    head_lr: float | None = Field(None, gt=0, description="Of the head; absent, that of the backbone.")
     warmup: float = Field(
-        0.1, ge=0, lt=1, description="Share of the steps over which the rate rises from 0; then it falls to 0."
+        0.1, ge=0, lt=1, description="Share of the steps over which the rate rises; then it falls to 0."
     )
     weight_decay: float = Field(0.01, ge=0, description="Not applied to biases and norms.")
     clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")

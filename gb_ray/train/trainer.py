@@ -29,7 +29,7 @@ class TrainingFailed(Exception):
 def fit(recipe: Recipe, corpus: Corpus, run: Run, manifest: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Train `recipe` on `corpus` in `run`, from its newest checkpoint on; Ray must be up.
 
-    `manifest` is what the exported model will say of itself. Returns result.json with attempts, tokens_per_s and goodput.
+    `manifest` is what the exported model will say of itself. Returns result.json, attempts, tokens_per_s, goodput.
     Raises UserError when Ray has too few CPUs or GPUs, TrainingFailed when the workers fail for good.
     """
     gpus = use_gpus(recipe)
@@ -75,14 +75,13 @@ class _Fit(threading.Thread):
         section = self.job.recipe.train
         # Small tensors (counts, seeds) are exchanged between CPUs even where gradients travel between GPUs.
         backend = "cpu:gloo,cuda:nccl" if self.job.gpus else "gloo"
+        resources = {"CPU": 1.0, "GPU": 1.0} if self.job.gpus else {"CPU": 1.0}
         trainer = TorchTrainer(
             train,
-            train_loop_config=self.job,  # type: ignore[arg-type]
+            train_loop_config=self.job,
             torch_config=TorchConfig(backend=backend),
             scaling_config=ScalingConfig(
-                num_workers=section.workers,
-                use_gpu=self.job.gpus,
-                resources_per_worker={"CPU": 1} | ({"GPU": 1} if self.job.gpus else {}),
+                num_workers=section.workers, use_gpu=self.job.gpus, resources_per_worker=resources
             ),
             run_config=RunConfig(
                 name="ray-train",

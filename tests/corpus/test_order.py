@@ -96,7 +96,7 @@ def test_the_order_is_the_one_it_was_when_the_first_corpora_were_trained_on() ->
 def test_steps_are_the_same_set_whatever_the_workers_and_restarts(
     samples: int, batch: int, epochs: int, workers: list[int], lanes: int, data: st.DataObject
 ) -> None:
-    """Training on one number of workers, stopping at any step and going on with another: the same samples in each step."""
+    """Stopping at any step and going on with another number of workers: the same samples in each step."""
     order = Order("d", 0, samples, lanes, 16, 2)
     plan = list(steps(samples, batch, epochs))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(plan)), min_size=len(workers), max_size=len(workers))))

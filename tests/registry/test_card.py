@@ -6,11 +6,12 @@ MANIFEST = {
     "name": "weather",
     "run_id": "r1",
     "corpus_digest": "c" * 64,
-    "corpus": {"rows": {"train": 80, "test": 20}},
+    "corpus": {"train": 80, "test": 20},
+    "recipe": {"model": {"path": "org/base"}},
     "weights_sha256": "a" * 64,
     "tasks": {"tone": {"type": "sequence-classification", "labels": ["bad", "good"]}},
     "metrics": {"test": {"tone": {"accuracy": 0.91234, "confusion": [[1]]}}},
-    "metrics_before": {"test": {"tone": {"accuracy": 0.5}}},
+    "before": {"test": {"tone": {"accuracy": 0.5}}},
 }
 
 
@@ -20,7 +21,7 @@ def test_it_says_what_is_known():
     assert front["pipeline_tag"] == "text-classification"
     assert "| test | tone | accuracy | 0.5 | 0.9123 |" in text
     assert "confusion" not in text
-    assert "`bad`, `good`" in text and "train 80" in text
+    assert "`bad`, `good`" in text and "Samples in train: 80" in text and "`org/base`" in text
     assert "AutoModelForSequenceClassification" in text and "models:/weather@champion" in text
 
 

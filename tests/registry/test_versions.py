@@ -39,7 +39,7 @@ def test_mlflow_itself_opens_it(tracking, new_export):
     assert list(answers.columns) == ["label", "probabilities"]
     assert len(answers) == 40 and set(answers["label"]) <= set(LABELS)
     assert sum(answers["probabilities"][0].values()) == pytest.approx(1)
-    assert model.predict({"text": ["rain"]})["label"][0] == answers["label"][0]
+    assert model.predict({"text": "rain"})["label"][0] == answers["label"][0]
     assert model.metadata.signature == pyfunc_model.signature("sequence-classification")
 
 
