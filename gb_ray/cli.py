@@ -20,7 +20,7 @@ from typing import Any
 from gb_ray import machine
 from gb_ray.corpus.manifest import where_rows_went
 from gb_ray.progress import Progress, fail
-from gb_ray.recipe import Recipe, load, load_policy
+from gb_ray.recipe import Recipe, load, load_policy, parse, read_yaml
 from gb_ray.section import UserError
 
 DONE, FAILED, BAD_INPUT, REFUSED, STOPPED = 0, 1, 2, 3, 130
@@ -43,9 +43,11 @@ class Call:
         return home
 
     @property
-    def recipe(self) -> Recipe:
-        """The recipe with its overrides."""
-        return load(self.args.recipe, self.args.overrides)
+    def inputs(self) -> Any:
+        """The recipe with its overrides, and all that it names, checked."""
+        from gb_ray.finetune import check
+
+        return check(load(self.args.recipe, self.args.overrides), self.args.recipe)
 
     def tracking(self) -> Any:
         """The tracking server, or the embedded store."""
@@ -62,9 +64,8 @@ class Call:
 def corpus(call: Call) -> tuple[int, dict[str, Any], list[str]]:
     """gb corpus build|check|show RECIPE."""
     from gb_ray.corpus import build
-    from gb_ray.finetune import check
 
-    plan = check(call.recipe).corpus
+    plan = call.inputs.corpus
     found = build.existing(plan, call.home)
     if call.args.what == "build":
         if found is None:
@@ -88,10 +89,9 @@ def corpus(call: Call) -> tuple[int, dict[str, Any], list[str]]:
 def plan(call: Call) -> tuple[int, dict[str, Any], list[str]]:
     """gb plan RECIPE: what the run would take."""
     from gb_ray.corpus import build
-    from gb_ray.finetune import check
     from gb_ray.train.plan import plan as make_plan
 
-    inputs = check(call.recipe)
+    inputs = call.inputs
     corpus = build.existing(inputs.corpus, call.home)
     if corpus is None:
         raise UserError(f"{call.args.recipe}: its corpus is not built; run: gb corpus build {call.args.recipe}")
@@ -101,21 +101,17 @@ def plan(call: Call) -> tuple[int, dict[str, Any], list[str]]:
 
 def finetune(call: Call) -> tuple[int, dict[str, Any], list[str]]:
     """gb finetune RECIPE: corpus to registered version, and through the gate if the recipe says so."""
-    from gb_ray.finetune import check, finetune
+    from gb_ray.finetune import finetune
 
-    recipe = call.recipe
-    policy = load_policy(call.args.recipe, recipe)
-    inputs = check(recipe)
+    inputs = call.inputs
     tracking = call.tracking()
     call.ray()
     account = finetune(inputs, call.home, tracking, call.progress)
     lines = _model_lines(account)
-    if not recipe.registry.promote:
-        lines.append(
-            f"next       gb promote {recipe.name} --version {account['model']['version']} --recipe {call.args.recipe}"
-        )
-        return DONE, account, lines
-    status, outcome, more = _promote(call, inputs, tracking, policy, account["model"]["version"])
+    model = account["model"]
+    if not inputs.recipe.registry.promote:
+        return DONE, account, [*lines, f"next       gb promote {model['name']} --version {model['version']}"]
+    status, outcome, more = _promote(call, tracking, model["name"], model["version"], inputs.policy)
     return status, account | outcome, lines + more
 
 
@@ -140,9 +136,9 @@ def register(call: Call) -> tuple[int, dict[str, Any], list[str]]:
 def evaluate(call: Call) -> tuple[int, dict[str, Any], list[str]]:
     """gb evaluate MODEL --recipe R --split S: metrics on a split of the recipe's corpus."""
     from gb_ray.corpus import build
-    from gb_ray.finetune import check, describe, measure
+    from gb_ray.finetune import describe, measure
 
-    inputs = check(call.recipe)
+    inputs = call.inputs
     version = _resolve(call)
     call.ray()
     corpus = build.build(inputs.corpus, call.home, call.progress)
@@ -167,17 +163,11 @@ def predict(call: Call) -> tuple[int, dict[str, Any], list[str]]:
 
 
 def promote(call: Call) -> tuple[int, dict[str, Any], list[str]]:
-    """gb promote NAME --version N --recipe R: through the gate to `champion`."""
-    from gb_ray.finetune import check
-
-    recipe = call.recipe
-    if recipe.name != call.args.name:
-        raise UserError(f"{call.args.recipe}: is the recipe of {recipe.name!r}, not of {call.args.name!r}")
-    policy = load_policy(call.args.recipe, recipe)
-    inputs = check(recipe)
+    """gb promote NAME --version N: through the gate to `champion`."""
+    policy = load_policy(call.args.policy) if call.args.policy else None
     tracking = call.tracking()
     call.ray()
-    return _promote(call, inputs, tracking, policy, call.args.version)
+    return _promote(call, tracking, call.args.name, call.args.version, policy)
 
 
 def rollback(call: Call) -> tuple[int, dict[str, Any], list[str]]:
@@ -216,15 +206,17 @@ def ledger(call: Call) -> tuple[int, dict[str, Any], list[str]]:
 
 
 def serve(call: Call) -> tuple[int, dict[str, Any], list[str]]:
-    """gb serve MODEL --recipe R: the endpoint, until Ctrl-C."""
+    """gb serve MODEL: the endpoint, until Ctrl-C."""
     import time
 
+    from gb_ray.model import package
     from gb_ray.serve import endpoint
     from gb_ray.serve.app import Arguments
     from gb_ray.serve.port import require_free
 
-    section = call.recipe.serve
     version = _resolve(call)
+    content = read_yaml(call.args.recipe) if call.args.recipe else package.read(version.path)["recipe"]
+    section = parse(content, call.args.overrides, str(call.args.recipe or version.path)).serve
     require_free(section.host, section.port)
     call.ray()
     machine.require(
@@ -262,14 +254,13 @@ def quickstart(call: Call) -> tuple[int, dict[str, Any], list[str]]:
     """gb quickstart: the life of one model, from real texts to an endpoint."""
     from gb_ray.quickstart import quickstart, summary
 
-    args, recipe = call.args, call.recipe
+    args, inputs = call.args, call.inputs
     args.ray = args.ray or "local"
-    policy = load_policy(args.recipe, recipe)
     tracking = call.tracking()
     call.ray()
-    account = quickstart(recipe, policy, call.home, tracking, args.tracking, args.keep, call.progress)
+    account = quickstart(inputs, call.home, tracking, args.tracking, args.keep, call.progress)
     status = DONE if account["gate"]["passed"] else REFUSED
-    return status, account, summary(account, recipe.name, args.recipe, call.home)
+    return status, account, summary(account, inputs.recipe.name, args.recipe, call.home)
 
 
 # --- shared by verbs ------------------------------------------------------------------------------------------------
@@ -281,10 +272,10 @@ def _resolve(call: Call) -> Any:
     return resolve(call.tracking(), call.home, call.args.model)
 
 
-def _promote(call: Call, inputs: Any, tracking: Any, policy: Any, number: str) -> tuple[int, dict[str, Any], list[str]]:
+def _promote(call: Call, tracking: Any, name: str, number: str, policy: Any) -> tuple[int, dict[str, Any], list[str]]:
     from gb_ray.finetune import promote
 
-    outcome = promote(inputs, call.home, tracking, policy, str(number), call.progress)
+    outcome = promote(name, number, call.home, tracking, policy, call.progress)
     lines = [f"{'passed' if c['passed'] else 'FAILED'}     {c['why']}" for c in outcome["gate"]["checks"]]
     return DONE if outcome["gate"]["passed"] else REFUSED, outcome, [*lines, outcome["outcome"]]
 
@@ -330,7 +321,7 @@ Verb = Callable[[Call], tuple[int, dict[str, Any], list[str]]]
 
 def main(argv: list[str] | None = None) -> int:
     """Run one verb. Returns the exit status."""
-    args = _parser().parse_args(argv)
+    args = _arguments(argv)
     warnings.filterwarnings("ignore")
     machine.stop_on_signals()
     verb: Verb = args.verb
@@ -352,6 +343,17 @@ def main(argv: list[str] | None = None) -> int:
     return status
 
 
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    """The arguments, with the `key=value` overrides wherever they stand among them."""
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    strange = [word for word in rest if word.startswith("-") or "=" not in word or not args.overridable]
+    if strange:
+        parser.error(f"unrecognized arguments: {' '.join(strange)}")
+    args.overrides = rest
+    return args
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="gb", description="From a corpus to a traced model in production.")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
@@ -362,7 +364,9 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--ray", metavar="ADDRESS", help="local, auto, ADDRESS [the job's cluster, or local]")
     common.add_argument("--debug", action="store_true", help="show where an error came from")
 
-    def add(name: str, verb: Verb, *what: str, recipe: str | None = None) -> argparse.ArgumentParser:
+    def add(
+        name: str, verb: Verb, *what: str, recipe: str = "", default: Path | None = None
+    ) -> argparse.ArgumentParser:
         sub = verbs.add_parser(name, parents=[common], help=(verb.__doc__ or "").split(": ", 1)[-1])
         sub.set_defaults(verb=verb)
         if what:
@@ -370,40 +374,31 @@ def _parser() -> argparse.ArgumentParser:
         if recipe == "positional":
             sub.add_argument("recipe", type=Path)
         elif recipe:
-            sub.add_argument("--recipe", type=Path, required=True)
-        if recipe:
-            sub.add_argument("overrides", nargs="*", metavar="key=value", help="overrides, such as train.epochs=1")
+            sub.add_argument("--recipe", type=Path, required=recipe == "required", default=default)
+        sub.set_defaults(overridable=bool(recipe))
         return sub
 
     add("corpus", corpus, "build", "check", "show", recipe="positional")
     add("plan", plan, recipe="positional")
     add("finetune", finetune, recipe="positional")
     add("register", register).add_argument("run", type=Path, help="the run's directory")
-    sub = add("evaluate", evaluate)
+    sub = add("evaluate", evaluate, recipe="required")
     sub.add_argument("model", help="models:/NAME@alias, models:/NAME/N, or an exported directory")
-    sub.add_argument("--recipe", type=Path, required=True)
     sub.add_argument("--split", default="test", choices=("train", "validation", "test"))
-    sub.add_argument("overrides", nargs="*", metavar="key=value")
     sub = add("predict", predict)
     sub.add_argument("model")
     sub.add_argument("--text", action="append", required=True, help="may be given several times")
     sub = add("promote", promote)
     sub.add_argument("name")
     sub.add_argument("--version", required=True)
-    sub.add_argument("--recipe", type=Path, required=True, help="whose corpus and policy decide")
-    sub.add_argument("overrides", nargs="*", metavar="key=value")
+    sub.add_argument("--policy", type=Path, help="another gate than the one the version was trained with")
     add("rollback", rollback).add_argument("name")
     add("ledger", ledger, "verify", "show").add_argument("name", nargs="?")
-    sub = add("serve", serve)
-    sub.add_argument("model")
-    sub.add_argument("--recipe", type=Path, required=True)
-    sub.add_argument("overrides", nargs="*", metavar="key=value")
+    add("serve", serve, recipe="optional").add_argument("model")
     add("doctor", doctor)
     add("schema", schema)
-    sub = add("quickstart", quickstart)
+    sub = add("quickstart", quickstart, recipe="optional", default=Path("jobs/recipes/sdg.yaml"))
     sub.add_argument("--keep", action="store_true", help="leave the endpoint up until Ctrl-C")
-    sub.add_argument("--recipe", type=Path, default=Path("jobs/recipes/sdg.yaml"))
-    sub.add_argument("overrides", nargs="*", metavar="key=value")
     return parser
 
 

@@ -16,7 +16,7 @@ from gb_ray.corpus.manifest import Corpus
 from gb_ray.machine import Stopped
 from gb_ray.model import load, package
 from gb_ray.progress import Progress
-from gb_ray.recipe import Recipe
+from gb_ray.recipe import Recipe, load_policy
 from gb_ray.registry.card import card
 from gb_ray.registry.ledger import Ledger
 from gb_ray.registry.promote import promote as promote_version
@@ -24,7 +24,6 @@ from gb_ray.registry.section import Policy
 from gb_ray.registry.shipper import Shipper
 from gb_ray.registry.tracking import Tracking
 from gb_ray.registry.versions import Version, register, resolve
-from gb_ray.section import UserError
 from gb_ray.tasks.task import Task, make
 from gb_ray.train import run as runs
 from gb_ray.train.evaluate import evaluate
@@ -47,17 +46,19 @@ class Inputs:
     """A recipe with everything it names found and checked."""
 
     recipe: Recipe
+    policy: Policy
     backbone: Path
     task: Task
     corpus: build.Plan
 
 
-def check(recipe: Recipe) -> Inputs:
-    """Look at every input before anything is started. Raises UserError."""
+def check(recipe: Recipe, path: Path) -> Inputs:
+    """Look at every input of the recipe in the file `path` before anything is started. Raises UserError."""
     backbone = load.backbone(recipe.model)
     name, section = recipe.task
     task = make(section, str(backbone), recipe.model.max_tokens, recipe.corpus.min_chars)
-    return Inputs(recipe, backbone, task, build.prepare(recipe.name, name, recipe.corpus, task, backbone))
+    policy = load_policy(path.parent / recipe.registry.policy)
+    return Inputs(recipe, policy, backbone, task, build.prepare(recipe.name, name, recipe.corpus, task, backbone))
 
 
 def finetune(inputs: Inputs, home: Path, tracking: Tracking, progress: Progress, reuse: bool = False) -> dict[str, Any]:
@@ -103,20 +104,18 @@ def finish(run: Run, tracking: Tracking, shipper: Shipper, progress: Progress) -
 
 
 def promote(
-    inputs: Inputs, home: Path, tracking: Tracking, policy: Policy, number: str, progress: Progress
+    name: str, number: str, home: Path, tracking: Tracking, policy: Policy | None, progress: Progress
 ) -> dict[str, Any]:
-    """Take version `number` through the gate, measured beside the champion on the policy's split. Ray must be up.
+    """Take a version through the gate, measured beside the champion on the split its corpus held out. Ray must be up.
 
-    Raises UserError when the version was trained on another corpus: the split's rows may then be ones it has learnt.
+    The policy is the one the version was trained with, unless another is given.
     """
-    name, workers = inputs.recipe.name, inputs.recipe.train.workers
     version = resolve(tracking, home, f"models:/{name}/{number}")
-    corpus = build.build(inputs.corpus, home, progress)
-    if version.corpus_digest != corpus.manifest.digest:
-        raise UserError(
-            f"{version.uri} was trained on corpus {version.corpus_digest}, the recipe's is {corpus.manifest.digest}: "
-            "a split of another corpus may hold rows it was trained on; use the recipe it was trained with"
-        )
+    manifest = package.verify(version.path)
+    policy = policy or Policy.model_validate(manifest["policy"])
+    # The corpus is the one it was trained on: a split of another may hold rows that it learnt.
+    corpus = Corpus.find(home, manifest["corpus_digest"])
+    workers = manifest["recipe"]["train"]["workers"]
 
     def metrics_of(model: Path) -> dict[str, float]:
         return measure(model, corpus, (policy.split,), workers)[policy.split][corpus.manifest.task]
@@ -124,12 +123,12 @@ def promote(
     with progress.stage("gate"):
         outcome = promote_version(tracking, home, version, policy, metrics_of)
     ledger = Ledger(home, name).verify()
-    moved = "champion of {0} is version {1}" if outcome.gate.passed else "champion of {0} stays, {1} was refused"
+    moved = f"is version {number}" if outcome.gate.passed else f"stays, version {number} was refused"
     return {
         "model": describe(version),
         "gate": outcome.gate.model_dump(mode="json"),
         "ledger": {"size": ledger.size, "head": ledger.head},
-        "outcome": moved.format(name, version.version),
+        "outcome": f"champion of {name} {moved}",
     }
 
 
@@ -209,6 +208,7 @@ def _manifest(inputs: Inputs, corpus: Corpus, run_id: str) -> dict[str, Any]:
         "tasks": {name: described},
         "max_tokens": recipe.model.max_tokens,
         "recipe": recipe.model_dump(mode="json"),
+        "policy": inputs.policy.model_dump(mode="json"),
         "recipe_digest": recipe.digest(),
         "corpus_digest": corpus.manifest.digest,
         "corpus": {name: split.samples for name, split in corpus.manifest.splits.items()},

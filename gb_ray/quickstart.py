@@ -10,11 +10,9 @@ from typing import Any
 import httpx
 
 from gb_ray.corpus.manifest import where_rows_went
-from gb_ray.finetune import check, finetune, promote
+from gb_ray.finetune import Inputs, finetune, promote
 from gb_ray.machine import Stopped
 from gb_ray.progress import Progress
-from gb_ray.recipe import Recipe
-from gb_ray.registry.section import Policy
 from gb_ray.registry.tracking import Tracking
 from gb_ray.serve import endpoint
 from gb_ray.serve.app import Arguments
@@ -29,16 +27,16 @@ SENTENCES = [
 
 
 def quickstart(
-    recipe: Recipe, policy: Policy, home: Path, tracking: Tracking, uri: str | None, keep: bool, progress: Progress
+    inputs: Inputs, home: Path, tracking: Tracking, uri: str | None, keep: bool, progress: Progress
 ) -> dict[str, Any]:
     """Run the life of the recipe's model; Ray must be up. Returns the account that `--json` prints.
 
     With `keep` the endpoint stays up until the process is asked to stop. A gate that refuses ends it before serving.
     """
-    inputs = check(recipe)
+    recipe = inputs.recipe
     require_free(recipe.serve.host, recipe.serve.port)
     account = finetune(inputs, home, tracking, progress, reuse=True)
-    outcome = promote(inputs, home, tracking, policy, account["model"]["version"], progress)
+    outcome = promote(recipe.name, account["model"]["version"], home, tracking, inputs.policy, progress)
     result = {
         "corpus": account["corpus"],
         "run_id": account["run_id"],

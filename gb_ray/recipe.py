@@ -52,15 +52,18 @@ def load(path: Path, overrides: list[str] | None = None) -> Recipe:
 
     Raises UserError, naming the file and the key, when anything is wrong.
     """
-    content = read_yaml(path)
-    for override in overrides or []:
+    return parse(read_yaml(path), overrides or [], str(path))
+
+
+def parse(content: dict[str, Any], overrides: list[str], where: str) -> Recipe:
+    """The recipe in a mapping, with overrides. Raises UserError, naming `where` and the key."""
+    for override in overrides:
         _apply(content, override)
-    return _validate(Recipe, content, str(path))
+    return _validate(Recipe, content, where)
 
 
-def load_policy(recipe_path: Path, recipe: Recipe) -> Policy:
-    """The gate's policy, from the file that the recipe names."""
-    path = recipe_path.parent / recipe.registry.policy
+def load_policy(path: Path) -> Policy:
+    """The gate's policy in a file. Raises UserError."""
     return _validate(Policy, read_yaml(path), str(path))
 
 

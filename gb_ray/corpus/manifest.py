@@ -127,6 +127,15 @@ class Corpus:
             raise UserError(f"{file}: altered since it was written; build the corpus again")
         return cls(path, manifest)
 
+    @classmethod
+    def find(cls, home: Path, digest: str) -> Corpus:
+        """The corpus with this digest under `home/corpora`. Raises UserError when it is not there."""
+        for file in sorted((home / "corpora").glob(f"*/{NAME}")):
+            corpus = cls.open(file.parent)
+            if corpus.manifest.digest == digest:
+                return corpus
+        raise UserError(f"{home / 'corpora'}: no corpus with digest {digest}; build it: gb corpus build RECIPE")
+
     def order(self, split: str, seed: int) -> Order:
         """The order of a split. Raises UserError when the corpus has no such split."""
         manifest = self.manifest

@@ -90,7 +90,7 @@ class Worker:
     def __init__(self, job: Job):
         torch.use_deterministic_algorithms(True, warn_only=True)
         # Nothing here reads memory before it is written, and filling DeepSpeed's buffers took a quarter of a step.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         self.job, recipe = job, job.recipe
         rank, world = dist.get_rank(), dist.get_world_size()
         corpus = Corpus.open(job.corpus)

@@ -1,0 +1,17 @@
+#!/usr/bin/env python
+"""Measure a model on a split.
+
+The arguments are those of `gb evaluate`; the last line printed is its JSON object.
+
+    ray job submit --working-dir . -- python jobs/evaluate.py ARGUMENTS
+"""
+
+import sys
+from pathlib import Path
+
+# A job's working directory is a copy of the project, which need not be installed on the cluster.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from gb_ray.cli import main
+
+sys.exit(main(["evaluate", *sys.argv[1:], "--json"]))
