@@ -170,7 +170,9 @@ def _carry_through(inputs: Inputs, corpus: Corpus, run: Run, tracking: Tracking,
         run.update(account=account)
         return finish(run, tracking, shipper, progress)
     except Stopped:
+        # The one who stops us may be in a hurry: the status first, then what the metrics still need.
         tracking.finish(run_id, "KILLED")
+        shipper.close(1.0)
         raise
     except NotRegistered:
         raise

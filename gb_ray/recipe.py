@@ -42,8 +42,12 @@ class Recipe(Section):
         return next(iter(self.tasks.items()))
 
     def digest(self) -> str:
-        """sha256 of everything that decides the weights (hex). Serving and gating do not."""
-        content = self.model_dump(mode="json", exclude={"registry", "serve"})
+        """sha256 (hex) of what decides the samples of every step and what is done with them.
+
+        Neither gating and serving do, nor who computes: a run goes on with other workers.
+        """
+        who = {"workers", "gpus", "max_failures", "checkpoint"}
+        content = self.model_dump(mode="json", exclude={"registry": True, "serve": True, "train": who})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

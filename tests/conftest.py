@@ -54,6 +54,12 @@ def stop(process: subprocess.Popen[Any]) -> None:
     process.wait(15)
 
 
+def train_workers() -> list[int]:
+    """The processes that train now."""
+    everyone = ((process.pid, process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"]))
+    return [pid for pid, command in everyone if any("RayTrainWorker" in word for word in command)]
+
+
 @pytest.fixture(scope="session")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A cluster of one node: its address for drivers, and for jobs."""

@@ -1,6 +1,8 @@
 """The `serve:` section of a recipe."""
 
-from pydantic import Field
+from __future__ import annotations
+
+from pydantic import Field, model_validator
 
 from gb_ray.section import Section
 
@@ -18,3 +20,9 @@ class ServeSection(Section):
     max_body: int = Field(1_000_000, ge=1, description="Bytes a request; a larger one is refused with 413.")
     max_queued: int = Field(200, ge=1, description="Unanswered requests a replica holds; one more is answered 429.")
     poll_s: float = Field(2.0, gt=0, description="Seconds between looks at the alias.")
+
+    @model_validator(mode="after")
+    def _least_and_most(self) -> ServeSection:
+        if self.max_replicas < self.min_replicas:
+            raise ValueError(f"max_replicas ({self.max_replicas}) is less than min_replicas ({self.min_replicas})")
+        return self

@@ -16,7 +16,7 @@ from gb_ray.train.section import TrainSection
 
 NO_DECAY = ("bias", "norm", "LayerNorm")
 BUCKET = 500_000_000
-"""Elements of the buffer through which gradients and weights travel."""
+"""Elements of the buffer through which gradients travel, at most."""
 
 
 class Engine:
@@ -139,7 +139,6 @@ def _config(section: TrainSection, precision: str, universal: bool, trained: int
             "stage": section.zero,
             # The buffer is allocated anew at every step: no larger than the gradients that go through it.
             "reduce_bucket_size": min(trained, BUCKET),
-            "allgather_bucket_size": min(trained, BUCKET),
         },
         "zero_allow_untested_optimizer": True,
         "steps_per_print": 2**31,

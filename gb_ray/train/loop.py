@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from gb_ray.train.journal import Attempt, Journal
 from gb_ray.train.run import write_json
 from gb_ray.train.schedule import rate_factor, steps, steps_per_epoch
 
+FAILED = "failed.json"
+
 
 @dataclass(frozen=True)
 class Job:
@@ -38,6 +41,21 @@ class Job:
     started: float
     gpus: bool
     manifest: dict[str, Any]
+
+
+def work(job: Job) -> None:
+    """What Ray Train calls on every worker.
+
+    A lost peer, network or disk shows as RuntimeError or OSError, and Ray Train starts the workers again. Any other
+    error is in the code or the data and would come again: it is written down, and the driver ends the run.
+    """
+    try:
+        train(job)
+    except (RuntimeError, OSError):
+        raise
+    except Exception:
+        write_json(job.run / FAILED, {"error": traceback.format_exc()})
+        raise
 
 
 def train(job: Job) -> None:

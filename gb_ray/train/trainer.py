@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import threading
 import time
 from pathlib import Path
@@ -15,8 +14,8 @@ from gb_ray.corpus.manifest import Corpus
 from gb_ray.progress import Progress, Stage
 from gb_ray.recipe import Recipe
 from gb_ray.train.journal import goodput
-from gb_ray.train.loop import Job, train
-from gb_ray.train.run import Run
+from gb_ray.train.loop import FAILED, Job, work
+from gb_ray.train.run import Run, read_json
 from gb_ray.train.schedule import steps_per_epoch
 
 WATCH_EVERY_S = 0.5
@@ -39,7 +38,7 @@ def fit(recipe: Recipe, corpus: Corpus, run: Run, manifest: dict[str, Any], prog
     total = steps_per_epoch(corpus.manifest.splits["train"].samples, recipe.train.batch) * recipe.train.epochs
     if run.result is None:
         with progress.stage("train", unit="steps") as stage:
-            _watch(_start(job), run.journal, total, stage)
+            _watch(_start(job), job.run, total, stage)
     result = run.result
     if result is None:
         raise TrainingFailed(f"{run.path}: the workers ended without a result")
@@ -77,7 +76,7 @@ class _Fit(threading.Thread):
         backend = "cpu:gloo,cuda:nccl" if self.job.gpus else "gloo"
         resources = {"CPU": 1.0, "GPU": 1.0} if self.job.gpus else {"CPU": 1.0}
         trainer = TorchTrainer(
-            train,
+            work,
             train_loop_config=self.job,
             torch_config=TorchConfig(backend=backend),
             scaling_config=ScalingConfig(
@@ -96,17 +95,20 @@ class _Fit(threading.Thread):
 
 
 def _start(job: Job) -> _Fit:
-    os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+    (job.run / FAILED).unlink(missing_ok=True)
     fit = _Fit(job)
     fit.start()
     return fit
 
 
-def _watch(fit: _Fit, journal: Path, total: int, stage: Stage) -> None:
+def _watch(fit: _Fit, run: Path, total: int, stage: Stage) -> None:
     """Show the journal's newest line until training ends. Raises TrainingFailed."""
-    read = 0
+    read, journal = 0, run / "metrics.jsonl"
     while fit.is_alive():
         fit.join(WATCH_EVERY_S)
+        if (run / FAILED).is_file():
+            error = read_json(run / FAILED)["error"].strip().splitlines()[-1]
+            raise TrainingFailed(f"{error}; the traceback is in {run / FAILED}")
         if not journal.is_file():
             continue
         with journal.open("rb") as file:
@@ -116,10 +118,8 @@ def _watch(fit: _Fit, journal: Path, total: int, stage: Stage) -> None:
         if len(lines) > 1:
             entry = json.loads(lines[-2])
             metrics = entry["metrics"]
-            note = (
-                f"loss {metrics['loss']:.3f}, {metrics['tokens_per_s']:.0f} tokens/s, padding {metrics['padding']:.1%}"
-            )
-            stage.to(entry["step"] + 1, note, total=total)
+            speed = f"{metrics['tokens_per_s']:.0f} tokens/s, padding {metrics['padding']:.1%}"
+            stage.to(entry["step"] + 1, f"loss {metrics['loss']:.3f}, {speed}", total=total)
     if fit.error:
         raise TrainingFailed(_reason(fit.error)) from fit.error
 

@@ -132,8 +132,8 @@ def test_a_cluster_that_is_too_small_is_an_error_and_not_a_hang(tmp_path: Path, 
     model = export(tmp_path / "model", "rain")
     many = section.model_copy(update={"min_replicas": 9, "max_replicas": 9})
     # Replicas that fit would already answer; none fits while another holds the processors.
-    holder = ray.remote(num_cpus=2)(time.sleep)
-    held = holder.remote(60)
+    holder = ray.remote(num_cpus=2)(lambda: time.sleep(60))
+    held = holder.remote()
     try:
         with pytest.raises(UserError, match=r"(?s)did not answer within 4 s.*one free CPU"):
             start(Arguments(model=str(model), home=tmp_path, serve=many), timeout_s=4)
@@ -166,3 +166,5 @@ def test_wrong_arguments_name_the_key(tmp_path: Path) -> None:
         build({**good, "home": "here"})
     with pytest.raises(UserError, match=r"model: .*models:/NAME@ALIAS"):
         build({**good, "model": "weather"})
+    with pytest.raises(UserError, match=r"serve: .*max_replicas \(1\) is less than min_replicas \(2\)"):
+        build({**good, "serve": {"min_replicas": 2}})

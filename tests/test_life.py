@@ -1,0 +1,234 @@
+"""The life of one model through the verbs, as a user types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from conftest import BIN, ROOT, free_port, gb, gb_json, train_workers, write_recipe
+
+TEXTS = ["solar turbine grid power", "the nurse gave a vaccine", "flood at the river well"]
+
+
+@pytest.fixture(scope="module")
+def life(
+    tmp_path_factory: pytest.TempPathFactory, backbone: Path, rows_file: Path, head: dict[str, str]
+) -> dict[str, Any]:
+    """Fine-tuned and promoted: where things are, and what the commands said."""
+    folder = tmp_path_factory.mktemp("life")
+    content = {
+        "name": "topics",
+        "corpus": {"sources": [{"uri": str(rows_file)}], "lanes": 4},
+        "tasks": {"topic": {"type": "sequence-classification"}},
+        "model": {"path": str(backbone), "max_tokens": 32},
+        "train": {"epochs": 6, "batch": 16, "lr": 3e-3, "workers": 2},
+    }
+    recipe, home = write_recipe(content, folder), folder / "home"
+    common = ("--home", home, "--ray", head["address"])
+    tuned = gb_json("finetune", recipe, *common)
+    promoted = gb_json("promote", "topics", "--version", tuned["model"]["version"], *common)
+    return {"recipe": recipe, "home": home, "common": common, "tuned": tuned, "promoted": promoted, "folder": folder}
+
+
+def test_finetune_gives_the_keys_that_programs_rely_on(life: dict[str, Any]) -> None:
+    tuned = life["tuned"]
+    assert {"run_id", "attempts", "steps", "samples_seen", "tokens_seen", "metrics", "model"} <= tuned.keys()
+    assert {"tokens_per_s", "padding", "goodput", "corpus"} <= tuned.keys()
+    assert tuned["model"].keys() == {"name", "version", "uri", "path", "weights_sha256"}
+    assert set(tuned["metrics"]["test"]["topic"]) >= {"accuracy", "macro_f1", "roc_auc"}
+    assert tuned["attempts"] == 1 and tuned["padding"] < 0.2
+    assert {"read", "samples", "duplicates", "quarantined", "splits", "path", "digest"} <= tuned["corpus"].keys()
+
+
+def test_the_gate_passed_and_the_ledger_says_so(life: dict[str, Any]) -> None:
+    assert life["promoted"]["gate"]["passed"] is True
+    assert life["promoted"]["ledger"]["size"] == 1
+    verdict = gb_json("ledger", "verify", "--home", life["home"])
+    assert verdict["ok"] and verdict["ledgers"]["topics"]["head"] == life["promoted"]["ledger"]["head"]
+
+
+def test_evaluate_gives_again_what_finetune_printed(life: dict[str, Any]) -> None:
+    """Another process reproduces the numbers."""
+    options = ("--recipe", life["recipe"], "--split", "test", *life["common"])
+    found = gb_json("evaluate", "models:/topics@champion", *options)
+    assert found["metrics"]["test"] == life["tuned"]["metrics"]["test"]
+
+
+def test_predict_pyfunc_and_plain_transformers_agree(life: dict[str, Any]) -> None:
+    import mlflow
+    import pandas as pd
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    texts = [word for text in TEXTS for word in ("--text", text)]
+    answers = gb_json("predict", "models:/topics@champion", *texts, "--home", life["home"])["answers"]
+    labels = list(answers[0]["probabilities"])
+    ours = np.array([[answer["probabilities"][label] for label in labels] for answer in answers])
+
+    path = life["tuned"]["model"]["path"]
+    tokens = AutoTokenizer.from_pretrained(path)(TEXTS, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        logits = AutoModelForSequenceClassification.from_pretrained(path)(**tokens).logits
+    assert np.allclose(ours, logits.softmax(-1).numpy(), atol=1e-3)
+
+    mlflow.set_tracking_uri(f"sqlite:///{life['home']}/mlflow.db")
+    frame = mlflow.pyfunc.load_model("models:/topics@champion").predict(pd.DataFrame({"text": TEXTS}))
+    theirs = np.array([[dict(row)[label] for label in labels] for row in frame["probabilities"]])
+    assert np.allclose(ours, theirs, atol=1e-3)
+    assert list(frame["label"]) == [answer["label"] for answer in answers]
+
+
+def test_a_worse_version_is_refused_with_status_3(life: dict[str, Any]) -> None:
+    worse = gb_json("finetune", life["recipe"], *life["common"], "train.epochs=1", "train.lr=1e-7")
+    version = worse["model"]["version"]
+    refused = gb_json("promote", "topics", "--version", version, *life["common"], status=3)
+    assert refused["gate"]["passed"] is False
+    assert (
+        gb_json("predict", "models:/topics@champion", "--text", "x", "--home", life["home"])["model"]["version"]
+        == (life["tuned"]["model"]["version"])
+    )
+
+
+def test_an_altered_model_is_not_loaded(life: dict[str, Any], tmp_path: Path) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(life["tuned"]["model"]["path"], copy)
+    weights = bytearray((copy / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(weights)
+    done = gb("predict", copy, "--text", "x", "--home", life["home"])
+    assert done.returncode == 2 and "model.safetensors" in done.stderr
+
+
+def test_the_tracking_server_away_at_the_start_stops_before_training(life: dict[str, Any]) -> None:
+    done = gb("finetune", life["recipe"], *life["common"], "--tracking", f"http://127.0.0.1:{free_port()}", timeout=60)
+    assert done.returncode == 2 and "http://127.0.0.1" in done.stderr
+    assert "train" not in done.stderr
+
+
+def test_the_tracking_server_gone_at_the_end_costs_nothing(life: dict[str, Any], tmp_path: Path) -> None:
+    """The model stays on disk, and `gb register` finishes the job with every step's metrics."""
+    from gb_ray.registry.tracking import Tracking
+
+    port, home = free_port(), tmp_path / "home"
+    tracking = f"http://127.0.0.1:{port}"
+    server = _mlflow_server(port, tmp_path)
+    common = ("--home", home, "--ray", life["common"][3], "--tracking", tracking)
+    command = [BIN / "gb", "finetune", life["recipe"], *common, "--json", "train.epochs=12"]
+    driver = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    _wait(lambda: any(j.read_bytes().count(b"\n") > 3 for j in home.glob("runs/*/metrics.jsonl")), 120)
+    _end(server)
+    out, err = driver.communicate(timeout=240)
+    assert driver.returncode == 1, err[-3000:]
+    assert "gb register" in err and out == ""
+    run = next(home.glob("runs/*"))
+    server = _mlflow_server(port, tmp_path)
+    try:
+        account = gb_json("register", run, "--home", home, "--tracking", tracking)
+        client = Tracking.open(home, tracking).client
+        history = client.get_metric_history(account["run_id"], "loss")
+        assert sorted(point.step for point in history) == list(range(account["steps"]))
+        assert client.get_run(account["run_id"]).info.status == "FINISHED"
+    finally:
+        _end(server)
+
+
+def test_a_port_that_is_taken_is_named_with_its_owner(life: dict[str, Any]) -> None:
+    import socket
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        done = gb("serve", "models:/topics@champion", *life["common"], f"serve.port={port}")
+    assert done.returncode == 2
+    assert str(port) in done.stderr and str(os.getpid()) in done.stderr and "serve.port" in done.stderr
+
+
+def test_too_many_workers_are_refused_at_once(life: dict[str, Any]) -> None:
+    done = gb("finetune", life["recipe"], *life["common"], "train.workers=64", timeout=120)
+    assert done.returncode == 2 and "train.workers" in done.stderr
+
+
+def test_a_ray_that_already_runs_is_not_touched(life: dict[str, Any]) -> None:
+    done = gb("finetune", life["recipe"], "--home", life["home"], timeout=60)
+    assert done.returncode == 2
+    assert "--ray auto" in done.stderr and "pid" in done.stderr
+
+
+def test_ctrl_c_with_a_ray_of_its_own_leaves_no_process(life: dict[str, Any], tmp_path: Path) -> None:
+    options = ("--home", tmp_path / "home", "--ray", "local", "train.epochs=200")
+    command = [BIN / "gb", "finetune", life["recipe"], *options]
+    driver = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    _wait(lambda: any(tmp_path.glob("home/runs/*/metrics.jsonl")), 120)
+    family = psutil.Process(driver.pid).children(recursive=True)
+    began = time.monotonic()
+    driver.send_signal(signal.SIGINT)
+    assert driver.wait(10) == 130
+    _, alive = psutil.wait_procs(family, timeout=10 - (time.monotonic() - began))
+    assert not alive
+
+
+@pytest.mark.parametrize("end", ["stop", "done"])
+def test_a_submitted_job(end: str, life: dict[str, Any], head: dict[str, str], tmp_path: Path) -> None:
+    """One JSON object last; a stopped job is marked KILLED and leaves no worker."""
+    from gb_ray.registry.tracking import Tracking
+
+    home, epochs = tmp_path / "home", 2 if end == "done" else 500
+    ray = [str(BIN / "ray"), "job"]
+    command = f"{BIN / 'python'} jobs/finetune.py --recipe {life['recipe']} --home {home} train.epochs={epochs}"
+    submit = [*ray, "submit", "--address", head["jobs"], "--working-dir", ".", "--submission-id", f"test-{end}"]
+    submit += ["--no-wait"] if end == "stop" else []
+    done = subprocess.run([*submit, "--", *command.split()], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    if end == "done":
+        lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+        assert json.loads(lines[-1])["steps"] > 0
+        assert "steps/s" in done.stdout
+        return
+    _wait(lambda: any(tmp_path.glob("home/runs/*/metrics.jsonl")), 120)
+    subprocess.run([*ray, "stop", "--address", head["jobs"], f"test-{end}"], capture_output=True, check=True)
+    run = json.loads(next(tmp_path.glob("home/runs/*/run.json")).read_text())
+    client = Tracking.open(home, None).client
+    _wait(lambda: client.get_run(run["run_id"]).info.status == "KILLED", 20)
+    _wait(lambda: not train_workers(), 20)
+
+
+def _mlflow_server(port: int, folder: Path) -> subprocess.Popen[bytes]:
+    command = [BIN / "mlflow", "server", "--host", "127.0.0.1", "--port", port, "--workers", 1]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", folder / "artifacts"]
+    log = (folder / "server.log").open("a")
+    env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    server = subprocess.Popen([*map(str, command)], stdout=log, stderr=log, env=env)
+    import httpx
+
+    def answers() -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    _wait(answers, 90)
+    return server
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    family = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+    for process in family:
+        process.kill()
+    server.wait()
+
+
+def _wait(true: Any, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s"
+        time.sleep(0.1)
