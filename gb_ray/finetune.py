@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import gb_ray
 from gb_ray.corpus import build
@@ -29,9 +29,10 @@ from gb_ray.train import run as runs
 from gb_ray.train.evaluate import evaluate
 from gb_ray.train.plan import plan
 from gb_ray.train.run import Run
-from gb_ray.train.trainer import fit, use_gpus
+from gb_ray.train.trainer import fit, require_workers, use_gpus
 
 SHIP_WITHIN_S = 30.0
+DECIDES = ("corpus", "tasks", "model", "train")
 MEASURED = ("validation", "test")
 Metrics = dict[str, dict[str, dict[str, float]]]
 """{split: {task: {metric: value}}}."""
@@ -67,6 +68,7 @@ def finetune(inputs: Inputs, home: Path, tracking: Tracking, progress: Progress,
     An unfinished run of the same recipe, corpus and code goes on from its last checkpoint; with `reuse` a finished one
     is returned as it is. Raises UserError, TrainingFailed, NotRegistered.
     """
+    require_workers(inputs.recipe)
     if found := build.existing(inputs.corpus, home):
         progress.say(f"corpus {found.path.name}: unchanged, reused")
     corpus = found or build.build(inputs.corpus, home, progress)
@@ -171,14 +173,22 @@ def _carry_through(inputs: Inputs, corpus: Corpus, run: Run, tracking: Tracking,
         return finish(run, tracking, shipper, progress)
     except Stopped:
         # The one who stops us may be in a hurry: the status first, then what the metrics still need.
-        tracking.finish(run_id, "KILLED")
+        _end(tracking, run_id, "KILLED", progress)
         shipper.close(1.0)
         raise
     except NotRegistered:
         raise
     except BaseException:
-        tracking.finish(run_id, "FAILED")
+        _end(tracking, run_id, "FAILED", progress)
         raise
+
+
+def _end(tracking: Tracking, run_id: str, status: Literal["FAILED", "KILLED"], progress: Progress) -> None:
+    """Mark the run, without hiding why it ended when the server cannot be told."""
+    try:
+        tracking.finish(run_id, status)
+    except Exception as error:  # noqa: BLE001 - another error is already on its way up
+        progress.say(f"run {run_id} could not be marked {status}: {error}")
 
 
 def _open_run(recipe: Recipe, corpus: Corpus, run: Run, tracking: Tracking, progress: Progress) -> str:
@@ -187,16 +197,14 @@ def _open_run(recipe: Recipe, corpus: Corpus, run: Run, tracking: Tracking, prog
         progress.say(f"run {run.path.name}: goes on where it stopped")
         tracking.resume_run(run_id)
         return str(run_id)
-    params = {f"{section}.{key}": value for section in ("train", "model") for key, value in _keys(recipe, section)}
+    sections = {"train": recipe.train, "model": recipe.model}
+    params = {
+        f"{name}.{key}": value for name, section in sections.items() for key, value in section.model_dump().items()
+    }
     tags = {"corpus_digest": corpus.manifest.digest, "recipe_digest": recipe.digest(), "directory": str(run.path)}
     run_id = tracking.start_run(recipe.name, run.path.name, params | {"seed": recipe.seed}, tags)
     run.update(run_id=run_id)
     return run_id
-
-
-def _keys(recipe: Recipe, section: str) -> list[tuple[str, Any]]:
-    """The keys and values of a section of a recipe, as the tracking server's parameters."""
-    return list(getattr(recipe, section).model_dump(mode="json").items())
 
 
 def _manifest(inputs: Inputs, corpus: Corpus, run_id: str) -> dict[str, Any]:
@@ -236,10 +244,10 @@ def _key(inputs: Inputs, corpus: Corpus) -> str:
 
 
 def code_digest() -> str:
-    """sha256 (hex) of this package's source: it is there also where no version control is."""
+    """sha256 (hex) of the source that decides a run's weights: it is there also where no version control is."""
     folder = Path(gb_ray.__file__).parent
     digest = hashlib.sha256()
-    for file in sorted(folder.rglob("*.py")):
+    for file in sorted(file for part in DECIDES for file in (folder / part).glob("*.py")):
         digest.update(f"{file.relative_to(folder)} {sha256(file)}\n".encode())
     return digest.hexdigest()
 

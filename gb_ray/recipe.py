@@ -79,7 +79,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as UTF-8 text: {error}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: 2020-13-01, for one
         raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected a mapping of keys to values, got {type(content).__name__}")
@@ -104,5 +104,5 @@ def _apply(content: dict[str, Any], override: str) -> None:
             raise UserError(f"override {override!r}: {part!r} is not a section")
     try:
         content[last] = yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         raise UserError(f"override {override!r}: {value!r} is not a YAML value") from None

@@ -22,15 +22,33 @@ def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
     """One line for each wrong key: its path, what was expected, and the nearest known key."""
     lines = []
     for fault in error.errors():
-        path = ".".join(str(part) for part in fault["loc"])
-        if fault["type"] == "extra_forbidden":
-            message = f"unknown key{_nearest(str(fault['loc'][-1]), _known_keys(model, fault['loc'][:-1]))}"
+        extra = fault["type"] == "extra_forbidden"
+        parents, last = fault["loc"][:-1], str((fault["loc"] or ("",))[-1])
+        path = ".".join([*_keys_of(model, parents), last] if extra else _keys_of(model, fault["loc"]))
+        if extra:
+            message = f"unknown key{_nearest(last, _known_keys(model, parents))}"
         else:
             message = (
                 f"{fault['msg']}, got {fault['input']!r:.60}" if fault["type"] != "missing" else "required, missing"
             )
         lines.append(f"{where}: {path}: {message}")
     return "\n".join(lines)
+
+
+def _keys_of(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
+    """The keys in the path of an error, without the tags and types of unions, which no document has."""
+    schema = model.model_json_schema()
+    nodes: list[dict[str, Any]] = [schema]
+    keys = []
+    for part in path:
+        if isinstance(part, int) or any(_is_key(_resolve(node, schema), part) for node in nodes):
+            keys.append(str(part))
+        nodes = [child for node in nodes for child in _children(node, part, schema)]
+    return keys
+
+
+def _is_key(node: dict[str, Any], part: Any) -> bool:
+    return part in node.get("properties", {}) or isinstance(node.get("additionalProperties"), dict)
 
 
 def _nearest(key: str, known: list[str]) -> str:
@@ -57,7 +75,8 @@ def _children(node: dict[str, Any], part: Any, schema: dict[str, Any]) -> list[d
         found = [node["additionalProperties"]]
     else:
         # A union's tag is part of the error's path but not a key of the document: stay where we are.
-        found = [node]
+        tag = node.get("properties", {}).get("type", {}).get("const")
+        found = [node] if tag in (None, part) else []
     return [branch for child in found for branch in _branches(child, schema)]
 
 

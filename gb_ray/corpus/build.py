@@ -29,6 +29,7 @@ from gb_ray.progress import Progress
 from gb_ray.section import UserError
 
 SPLITS = ("train", "validation", "test")
+TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,13 @@ class Plan:
 def prepare(name: str, task: str, section: CorpusSection, encoder: Encoder, backbone: Path) -> Plan:
     """Check every source before any work. Raises UserError."""
     sources = [open_source(source, encoder.columns) for source in section.sources]
-    vocabulary = backbone / "tokenizer.json"
-    return Plan(name, task, section, encoder, sources, sha256(vocabulary) if vocabulary.is_file() else "")
+    return Plan(name, task, section, encoder, sources, _tokenizer_sha256(backbone))
+
+
+def _tokenizer_sha256(backbone: Path) -> str:
+    """sha256 (hex) of all the files that decide what a tokenizer does, whichever of them it has."""
+    found = {path for pattern in TOKENIZER_FILES for path in backbone.glob(pattern)}
+    return hashlib.sha256(json.dumps([[path.name, sha256(path)] for path in sorted(found)]).encode()).hexdigest()
 
 
 def existing(plan: Plan, home: Path) -> Corpus | None:
@@ -81,10 +87,16 @@ def build(plan: Plan, home: Path, progress: Progress) -> Corpus:
         return found
     final = plan.path(home)
     partial = final.with_name(f"{final.name}.building-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)  # of a build that was killed and had this process number
     partial.mkdir(parents=True)
     try:
         corpus = _build(plan, partial, progress)
-        partial.rename(final)
+        try:
+            partial.rename(final)
+        except OSError:
+            if found := existing(plan, home):  # another process built it meanwhile
+                return found
+            raise
         return Corpus(final, corpus.manifest)
     except UserError:
         failed = final.with_name(f"{final.name}.failed")
@@ -103,6 +115,8 @@ def _build(plan: Plan, out: Path, progress: Progress) -> Corpus:
     with progress.stage("shuffle"):
         blocks, duplicates = unique.unique(rows)
         labels, cuts = survey(blocks, plan.encoder, plan.section.splits)
+        if len(labels) == 1:
+            raise UserError(f"{plan.name}: every row has the label {labels[0]!r}; there is nothing to learn")
     total = sum(block.rows for block in blocks)
     with progress.stage("tokenise", total=total, unit="samples") as stage:
         encoded = encode(blocks, plan.encoder, labels, cuts, stage)

@@ -74,8 +74,8 @@ def _cut(drawn: NDArray[np.int64], splits: Splits) -> tuple[int, int]:
 
 
 def _natural(label: str) -> tuple[int, float, str]:
-    """Numbers in order of value before words in order of the alphabet, `O` first of all."""
-    return (0, float(label), "") if label.isdecimal() else (1, 0.0, "" if label == "O" else label)
+    """Numbers in order of value (7 and 07 by their text) before words in order of the alphabet, `O` first of those."""
+    return (0, float(label), label) if label.isdecimal() else (1, 0.0, "" if label == "O" else label)
 
 
 @ray.remote

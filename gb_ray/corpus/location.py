@@ -25,7 +25,7 @@ def locate(uri: str) -> Path:
 
 def _inside_package(uri: str) -> Path:
     name, slash, inner = uri.removeprefix("pypi:").partition("/")
-    if not slash or not inner or ".." in Path(inner).parts:
+    if not name or not slash or not inner or ".." in Path(inner).parts or Path(inner).is_absolute():
         raise UserError(f"{uri}: expected pypi:DIST/path/inside/the/package")
     try:
         distribution = metadata.distribution(name)

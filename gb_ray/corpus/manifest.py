@@ -124,14 +124,17 @@ class Corpus:
         except ValidationError as error:
             raise UserError(f"{file}: not a manifest this version reads: {error.errors()[0]['msg']}") from None
         if manifest.content_digest() != manifest.digest:
-            raise UserError(f"{file}: altered since it was written; build the corpus again")
+            raise UserError(f"{file}: altered since it was written; remove {path} and build the corpus again")
         return cls(path, manifest)
 
     @classmethod
     def find(cls, home: Path, digest: str) -> Corpus:
         """The corpus with this digest under `home/corpora`. Raises UserError when it is not there."""
         for file in sorted((home / "corpora").glob(f"*/{NAME}")):
-            corpus = cls.open(file.parent)
+            try:
+                corpus = cls.open(file.parent)
+            except UserError:  # of another version, or altered: in neither case the one that is looked for
+                continue
             if corpus.manifest.digest == digest:
                 return corpus
         raise UserError(f"{home / 'corpora'}: no corpus with digest {digest}; build it: gb corpus build RECIPE")

@@ -95,4 +95,7 @@ def _outcome(row: dict[str, Any] | Reject, source: OpenSource, encoder: Encoder)
 
 
 def _excerpt(row: dict[str, Any]) -> str:
-    return json.dumps(row, default=repr)[:200]
+    try:
+        return json.dumps(row, default=repr)[:200]
+    except RecursionError:
+        return ""

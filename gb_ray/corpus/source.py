@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,13 +81,38 @@ def _csv(path: Path) -> Iterator[tuple[int, Row | Reject]]:
     with path.open("rb") as raw:
         # surrogateescape lets one bad byte spoil one row, not the file.
         text = io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
-        reader = csv.reader(text)
-        header = next(reader, [])
-        for number, values in enumerate(reader):
-            if len(values) != len(header):
+        # Strict: a quote that is never closed would make the rest of the file one long value.
+        reader = csv.reader(text, strict=True)
+        header = _header(path, reader)
+        for number, values in enumerate(_records(reader)):
+            if isinstance(values, Reject):
+                yield number, values
+            elif len(values) != len(header):
                 yield number, Reject(f"{len(values)} values for {len(header)} columns")
             else:
                 yield number, dict(zip(header, values, strict=True))
+
+
+def _header(path: Path, reader: Iterator[list[str]]) -> list[str]:
+    header = next(_records(reader), [])
+    if isinstance(header, Reject):
+        raise UserError(f"{path}: its first line is no header: {header}")
+    twice = [name for name, count in Counter(header).items() if count > 1]
+    if twice:
+        raise UserError(f"{path}: two columns are named {twice[0]!r}")
+    return header
+
+
+def _records(reader: Iterator[list[str]]) -> Iterator[list[str] | Reject]:
+    """The records of a CSV file; after one that is malformed it goes on with the next line."""
+    csv.field_size_limit(2**31 - 1)  # its default of 131072 would refuse long documents
+    while True:
+        try:
+            yield next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield Reject(f"not CSV: {error}")
 
 
 def _jsonl(path: Path) -> Iterator[tuple[int, Row | Reject]]:
@@ -95,7 +121,7 @@ def _jsonl(path: Path) -> Iterator[tuple[int, Row | Reject]]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line.decode("utf-8"))
+                row = json.loads(line.decode("utf-8" if number else "utf-8-sig"))
             except UnicodeDecodeError:
                 yield number, Reject("not UTF-8")
             except (ValueError, RecursionError):

@@ -18,8 +18,10 @@ def clean_text(value: object, column: str, min_chars: int) -> str:
         raise Reject(f"{column} is {type(value).__name__}, expected text")
     if "\x00" in value:
         raise Reject(f"{column} has a NUL character")
-    if any("\ud800" <= c <= "\udfff" for c in value):
-        raise Reject(f"{column} is not UTF-8")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise Reject(f"{column} is not UTF-8") from None
     text = _SPACES.sub(" ", unicodedata.normalize("NFC", value)).strip()
     if len(text) < min_chars:
         raise Reject(f"{column} is empty" if not text else f"{column} has under {min_chars} characters")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from gb_ray.corpus.location import locate, verify
 from gb_ray.model.section import ModelSection
@@ -25,6 +26,8 @@ def backbone(section: ModelSection) -> Path:
         folder = _from_hub(section.path, section.revision)
     check_safe(folder, section.path)
     if section.sha256:
+        if not (folder / WEIGHTS[0]).is_file():
+            raise UserError(f"{section.path}: model.sha256 is of {WEIGHTS[0]}, but its weights are in several files")
         verify(f"{section.path}/{WEIGHTS[0]}", folder / WEIGHTS[0], section.sha256)
     return folder
 
@@ -40,6 +43,8 @@ def check_safe(folder: Path, name: str) -> None:
         content = json.loads(config.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{config}: not JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{config}: expected a JSON object")
     if "auto_map" in content:
         raise UserError(f"{name}: refused: its config.json asks to run code that comes with the model (auto_map)")
     if not any((folder / file).is_file() for file in WEIGHTS):
@@ -75,16 +80,26 @@ def _open(folder: Path, architecture: str, attention: str, labels: list[str] | N
         numbered = dict(enumerate(labels))
         head = {"id2label": numbered, "label2id": {name: i for i, name in numbered.items()}}
     try:
-        return getattr(transformers, architecture).from_pretrained(
+        model, found = getattr(transformers, architecture).from_pretrained(
             folder,
+            output_loading_info=True,
             dtype=torch.float32,
             attn_implementation=attention,
             use_safetensors=True,
             trust_remote_code=False,
             **head,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{folder}: cannot be opened as {architecture}: {str(error).splitlines()[0]}") from None
+    # What the file lacks was drawn at random: right for a new head and its pooler, never for the rest.
+    drawn = sorted(name for name in found["missing_keys"] if labels is None or _of_backbone(name, model))
+    if drawn:
+        raise UserError(f"{folder}: its weights lack {len(drawn)} tensors of {architecture}, {drawn[0]} for one")
+    return model
+
+
+def _of_backbone(name: str, model: Any) -> bool:
+    return name.startswith(f"{model.base_model_prefix}.") and ".pooler." not in name
 
 
 def _from_hub(name: str, revision: str | None) -> Path:

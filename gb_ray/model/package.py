@@ -26,13 +26,16 @@ def export(model: Any, tokenizer: Any, manifest: dict[str, Any], path: Path) -> 
     """
     beside = path.with_name(path.name + ".part")
     shutil.rmtree(beside, ignore_errors=True)
-    model.save_pretrained(beside)
-    tokenizer.save_pretrained(beside)
-    files = {file.name: sha256(file) for file in sorted(beside.iterdir())}
-    complete = {"format": 1, **manifest, "weights_sha256": files[WEIGHTS], "files": files}
-    _write(beside, complete)
-    shutil.rmtree(path, ignore_errors=True)
-    beside.rename(path)
+    try:
+        model.save_pretrained(beside)
+        tokenizer.save_pretrained(beside)
+        files = {file.name: sha256(file) for file in sorted(beside.iterdir())}
+        complete = {"format": 1, **manifest, "weights_sha256": files[WEIGHTS], "files": files}
+        _write(beside, complete)
+        shutil.rmtree(path, ignore_errors=True)
+        beside.rename(path)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
     return complete
 
 
@@ -52,7 +55,9 @@ def read(path: Path) -> dict[str, Any]:
         manifest = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{file}: not JSON: {error}") from None
-    return dict(manifest)
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise UserError(f"{file}: not the manifest of an exported model")
+    return manifest
 
 
 def verify(path: Path) -> dict[str, Any]:

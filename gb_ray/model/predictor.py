@@ -48,6 +48,8 @@ class Predictor:
     @torch.inference_mode()
     def predict(self, encoded: list[Encoded]) -> list[dict[str, Any]]:
         """One answer a text, in order; the whole list is one padded batch."""
+        if not encoded:
+            return []
         width = max(len(item.input_ids) for item in encoded)
         ids = torch.full((len(encoded), width), self._tokenizer.pad_token_id, dtype=torch.int64)
         mask = torch.zeros_like(ids)

@@ -45,8 +45,8 @@ class SequenceClassification:
         return str(fields["label_name"])
 
     def labels_of(self, fields: dict[str, Any]) -> set[str]:
-        """The one label."""
-        return {fields["label_name"]}
+        """The one label, and every label that the recipe names: one that no row has is a label all the same."""
+        return {fields["label_name"], *(self.section.labels or ())}
 
     def encode(self, rows: list[dict[str, Any]], labels: list[str]) -> dict[str, list[Any]]:
         """`input_ids` and the label's number."""
@@ -114,6 +114,10 @@ def probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _label_name(value: Any, column: str) -> str:
-    if value is None or value == "" or (isinstance(value, float) and not value.is_integer()):
-        raise Reject(f"{column} is {'null' if value is None else repr(value)}, expected a label")
-    return str(int(value)) if isinstance(value, float) else str(value).strip()
+    if isinstance(value, bool | int):
+        return str(value)
+    if isinstance(value, float):
+        if not value.is_integer():
+            raise Reject(f"{column} is a fraction, expected a label")
+        return str(int(value))
+    return clean_text(value, column, 1)

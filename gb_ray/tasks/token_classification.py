@@ -18,6 +18,7 @@ from gb_ray.tasks.tokenizer import tokenizer
 IGNORED = -100
 """The label of a token that nothing is asked of: special tokens, and all but the first token of a word."""
 
+_TAG = re.compile(r"O|[BI]-.+", re.DOTALL)
 _WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
 
 
@@ -45,10 +46,11 @@ class TokenClassification:
             raise Reject(f"{len(words)} words with {len(tags)} tags")
         if not words:
             raise Reject(f"{self.section.tokens} is empty")
+        if any(not isinstance(tag, str) or not _TAG.fullmatch(tag) for tag in tags):
+            raise Reject(f"{self.section.tags} has a tag that is not IOB2")
         if self.section.labels and not set(tags) <= set(self.section.labels):
             raise Reject(f"{self.section.tags} has a tag outside the label set")
-        if any(not isinstance(tag, str) or not (tag == "O" or tag[:2] in ("B-", "I-")) for tag in tags):
-            raise Reject(f"{self.section.tags} has a tag that is not IOB2")
+        tags = [clean_text(tag, self.section.tags, 1) for tag in tags]
         return {"tokens": [clean_text(word, self.section.tokens, 1) for word in words], "tags": tags}
 
     def identity(self, fields: dict[str, Any]) -> str:
@@ -60,8 +62,9 @@ class TokenClassification:
         return "entities" if any(tag != "O" for tag in fields["tags"]) else "none"
 
     def labels_of(self, fields: dict[str, Any]) -> set[str]:
-        """Its tags, with the I- of every B- so that any entity can be continued."""
-        return {"O"} | {prefix + tag[2:] for tag in fields["tags"] if tag != "O" for prefix in ("B-", "I-")}
+        """Its tags and those that the recipe names, with the I- of every B- so that any entity can be continued."""
+        tags = {*fields["tags"], *(self.section.labels or ())} - {"O"}
+        return {"O"} | {prefix + tag[2:] for tag in tags for prefix in ("B-", "I-")}
 
     def encode(self, rows: list[dict[str, Any]], labels: list[str]) -> dict[str, list[Any]]:
         """`input_ids`, and as many labels: the tag's number on a word's first token, IGNORED elsewhere."""
@@ -139,7 +142,10 @@ class TokenClassification:
 
 def _words(text: str, offsets: list[tuple[int, int]]) -> list[tuple[int, int, int]]:
     """(start, end, index of the first token) of each word of `text`; words cut off by max_tokens have no token."""
-    first = {start: token for token, (start, end) in enumerate(offsets) if start < end}
+    first: dict[int, int] = {}
+    for token, (start, end) in enumerate(offsets):
+        if start < end:  # else a special token; several tokens of one character start alike, and the first counts
+            first.setdefault(start, token)
     spans = (match.span() for match in _WORD.finditer(text))
     return [(start, end, first[start]) for start, end in spans if start in first]
 

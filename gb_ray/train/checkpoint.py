@@ -70,13 +70,19 @@ def verified(path: Path, key: str) -> Checkpoint | None:
             (path / name).is_file() and _entry(path / name) == entry for name, entry in manifest["files"].items()
         )
         return Checkpoint(path, manifest["world"], Progress(**manifest["progress"])) if whole else None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints. The manifest goes first: half a removal is no checkpoint."""
-    for path in sorted(folder.glob("step-*"), reverse=True)[keep:]:
+    """Remove all but the newest `keep` checkpoints, and what saves that were cut short left before the newest.
+
+    The manifest goes first: half a removal is no checkpoint.
+    """
+    committed = sorted((path.parent for path in folder.glob(f"step-*/{MANIFEST}")), reverse=True)
+    for path in sorted(folder.glob("step-*")):
+        if path in committed[:keep] or not committed or path > committed[0]:
+            continue
         (path / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(path)
 

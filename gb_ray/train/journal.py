@@ -64,9 +64,9 @@ def goodput(folder: Path) -> dict[str, float]:
     """Seconds of all attempts by category. Work that a later attempt did again counts as `lost`."""
     attempts = [read_json(path) for path in sorted(folder.glob("*.json"))]
     total: dict[str, float] = dict.fromkeys(CATEGORIES, 0.0)
-    for attempt, following in zip(attempts, [*attempts[1:], None], strict=True):
+    for number, attempt in enumerate(attempts):
         seconds: dict[str, Any] = attempt["seconds"]
-        again = _again(attempt, following)
+        again = _again(attempt, attempts[number + 1 :])
         for category, spent in seconds.items():
             lost = spent * again if category in ("data", "compute") else 0.0
             total[category] += spent - lost
@@ -74,9 +74,8 @@ def goodput(folder: Path) -> dict[str, float]:
     return {category: round(spent, 2) for category, spent in total.items()}
 
 
-def _again(attempt: dict[str, Any], following: dict[str, Any] | None) -> float:
-    """The share of an attempt's steps that the next attempt repeated."""
-    if following is None:
-        return 0.0
-    repeated = max(0, attempt["last"] + 1 - max(following["first"], attempt["first"]))
-    return float(repeated / (attempt["last"] + 1 - attempt["first"]))
+def _again(attempt: dict[str, Any], later: list[dict[str, Any]]) -> float:
+    """The share of an attempt's steps that count no more, because a later attempt started before them."""
+    end = attempt["last"] + 1
+    restart = min((other["first"] for other in later), default=end)
+    return float(max(0, end - max(restart, attempt["first"])) / (end - attempt["first"]))

@@ -29,12 +29,9 @@ def fit(recipe: Recipe, corpus: Corpus, run: Run, manifest: dict[str, Any], prog
     """Train `recipe` on `corpus` in `run`, from its newest checkpoint on; Ray must be up.
 
     `manifest` is what the exported model will say of itself. Returns result.json, attempts, tokens_per_s, goodput.
-    Raises UserError when Ray has too few CPUs or GPUs, TrainingFailed when the workers fail for good.
+    Raises TrainingFailed when the workers fail for good.
     """
-    gpus = use_gpus(recipe)
-    workers = recipe.train.workers
-    machine.require(workers, workers if gpus else 0, f"train.workers={workers}", "set train.workers to what there is")
-    job = Job(recipe, corpus.path, run.path, run.state["key"], time.time(), gpus, manifest)
+    job = Job(recipe, corpus.path, run.path, run.state["key"], time.time(), use_gpus(recipe), manifest)
     total = steps_per_epoch(corpus.manifest.splits["train"].samples, recipe.train.batch) * recipe.train.epochs
     if run.result is None:
         with progress.stage("train", unit="steps") as stage:
@@ -46,6 +43,13 @@ def fit(recipe: Recipe, corpus: Corpus, run: Run, manifest: dict[str, Any], prog
     attempts = len(list((run.path / "attempts").glob("*.json")))
     rate = result["tokens_seen"] / max(1e-9, spent["data"] + spent["compute"])
     return {**result, "attempts": attempts, "tokens_per_s": round(rate, 1), "goodput": spent}
+
+
+def require_workers(recipe: Recipe) -> None:
+    """Raises UserError when this Ray has too few CPUs or GPUs for the recipe's workers."""
+    workers = recipe.train.workers
+    gpus = workers if use_gpus(recipe) else 0
+    machine.require(workers, gpus, f"train.workers={workers}", "set train.workers to what there is")
 
 
 def use_gpus(recipe: Recipe) -> bool:

@@ -1,0 +1,232 @@
+"""A recipe says what is wrong with it by file and key, and its digest covers what decides the weights."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gb_ray.recipe import Recipe, load, parse
+from gb_ray.section import UserError
+
+RECIPES = Path(__file__).parent.parent / "jobs" / "recipes"
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "corpus": {"sources": [{"uri": "rows.csv"}]},
+    "tasks": {"topic": {"type": "sequence-classification"}},
+    "model": {"path": "model"},
+}
+
+
+def written(folder: Path, text: str | bytes) -> Path:
+    path = folder / "r.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def with_key(path: list[Any], value: Any) -> dict[str, Any]:
+    """SMALL with a value at a path."""
+    content = copy.deepcopy(SMALL)
+    node: Any = content
+    for part in path[:-1]:
+        node = node[part] if isinstance(part, int) else node.setdefault(part, {})
+    node[path[-1]] = value
+    return content
+
+
+def refusal(content: dict[str, Any], overrides: list[str] | None = None) -> str:
+    with pytest.raises(UserError) as caught:
+        parse(copy.deepcopy(content), overrides or [], "r.yaml")
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "shown", "nearest"),
+    [
+        (["trian"], "trian", "train"),
+        (["corpus", "lane"], "corpus.lane", "lanes"),
+        (["corpus", "splits", "tset"], "corpus.splits.tset", "test"),
+        (["corpus", "sources", 0, "fromat"], "corpus.sources.0.fromat", "format"),
+        (["train", "checkpoint", "evry"], "train.checkpoint.evry", "every"),
+        (["tasks", "topic", "txt"], "tasks.topic.txt", "text"),
+        (["serve", "prot"], "serve.prot", "port"),
+        (["registry", "polcy"], "registry.polcy", "policy"),
+        (["model", "max_token"], "model.max_token", "max_tokens"),
+    ],
+)
+def test_an_unknown_key_is_named_with_file_path_and_nearest_key(path: list[Any], shown: str, nearest: str) -> None:
+    assert refusal(with_key(path, 1)) == f"r.yaml: {shown}: unknown key; did you mean {nearest!r}?"
+
+
+def test_an_unknown_key_like_no_other_lists_the_known_ones() -> None:
+    said = refusal(with_key(["train", "checkpoint", "zzz"], 1))
+    assert said == "r.yaml: train.checkpoint.zzz: unknown key; known keys: every, keep"
+
+
+def test_the_known_keys_of_a_task_are_those_of_its_type() -> None:
+    said = refusal(with_key(["tasks", "topic", "zzz"], 1))
+    assert "known keys: label, labels, text, type" in said
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "expected"),
+    [
+        (["train", "lr"], "fast", "r.yaml: train.lr: Input should be a valid number"),
+        (["train", "epochs"], 1.5, "r.yaml: train.epochs: Input should be a valid integer"),
+        (["train", "epochs"], 0, "r.yaml: train.epochs: Input should be greater than or equal to 1"),
+        (["train", "gpus"], "perhaps", "r.yaml: train.gpus: "),
+        (["train"], None, "r.yaml: train: Input should be a valid dictionary"),
+        (["corpus", "sources"], [], "r.yaml: corpus.sources: List should have at least 1 item"),
+        (["corpus", "sources", 0], 3, "r.yaml: corpus.sources.0: Input should be a valid dictionary"),
+        (["corpus", "splits"], {"validation": 0.5, "test": 0.5}, "r.yaml: corpus.splits: "),
+        (["tasks", "topic", "type"], "regression", "r.yaml: tasks.topic: Input tag 'regression'"),
+        (["tasks", "topic", "labels"], ["one"], "r.yaml: tasks.topic.labels: List should have at least 2"),
+        (["name"], "Upper Case", "r.yaml: name: String should match"),
+        ([1], 2, "r.yaml: 1: Keys should be strings"),
+    ],
+)
+def test_a_wrong_value_is_named_with_file_and_path(path: list[Any], value: Any, expected: str) -> None:
+    assert refusal(with_key(path, value)).startswith(expected)
+
+
+def test_every_wrong_key_is_reported_at_once() -> None:
+    content = with_key(["train", "lr"], -1) | {"sead": 1}
+    del content["model"]
+    said = refusal(content).splitlines()
+    assert [line.split(": ")[1] for line in said] == ["model", "train.lr", "sead"]
+    assert said[0] == "r.yaml: model: required, missing"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: [1", "not YAML"),
+        ("a: 2020-13-01", "not YAML"),
+        ("[" * 5000, "not YAML"),
+        ("a: \x00", "not YAML"),
+        ("- 1", "expected a mapping of keys to values, got list"),
+        ("", "expected a mapping of keys to values, got NoneType"),
+        (b"name: \xff\xfe", "cannot be read as UTF-8 text"),
+    ],
+)
+def test_a_file_that_is_no_recipe_is_refused_by_name(text: str | bytes, expected: str, tmp_path: Path) -> None:
+    path = written(tmp_path, text)
+    with pytest.raises(UserError) as caught:
+        load(path)
+    assert str(caught.value).startswith(f"{path}: {expected}")
+
+
+def test_a_missing_file_and_a_folder_are_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"absent\.yaml: no such file"):
+        load(tmp_path / "absent.yaml")
+    with pytest.raises(UserError, match="cannot be read"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("override", "path", "value"),
+    [
+        ("train.lr=1e-4", ["train", "lr"], 1e-4),
+        ("train.lr=0.5", ["train", "lr"], 0.5),
+        ("train.checkpoint.every=3", ["train", "checkpoint", "every"], 3),
+        ("train.gpus=false", ["train", "gpus"], False),
+        ("train.gpus=auto", ["train", "gpus"], "auto"),
+        ("train.head_lr=", ["train", "head_lr"], None),
+        ("tasks.topic.labels=[a, b]", ["tasks", "topic", "labels"], ["a", "b"]),
+        ("tasks.topic.label=a=b", ["tasks", "topic", "label"], "a=b"),
+        ("name='007'", ["name"], "007"),
+    ],
+)
+def test_an_override_is_a_typed_value_at_any_depth(override: str, path: list[str], value: Any, tmp_path: Path) -> None:
+    recipe = load(written(tmp_path, yaml.safe_dump(SMALL)), [override])
+    node: Any = recipe.model_dump()
+    for part in path:
+        node = node[part]
+    assert node == value
+    assert type(node) is type(value)
+
+
+def test_an_override_replaces_a_list_and_the_last_one_wins(tmp_path: Path) -> None:
+    path = written(tmp_path, yaml.safe_dump(SMALL))
+    recipe = load(path, ["corpus.sources=[{uri: a.csv}, {uri: b.csv, split: test}]", "seed=1", "seed=2"])
+    assert [(source.uri, source.split) for source in recipe.corpus.sources] == [("a.csv", None), ("b.csv", "test")]
+    assert recipe.seed == 2
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("train.lr", "override 'train.lr': expected section.key=value"),
+        ("=3", "override '=3': expected section.key=value"),
+        ("train.lr=[", "override 'train.lr=[': '[' is not a YAML value"),
+        ("train.lr=2020-13-01", "override 'train.lr=2020-13-01': '2020-13-01' is not a YAML value"),
+        ("name.x=3", "override 'name.x=3': 'name' is not a section"),
+        ("corpus.sources.0.uri=z", "override 'corpus.sources.0.uri=z': 'sources' is not a section"),
+        ("train.zero=3", "r.yaml: train.zero: Input should be 0, 1 or 2"),
+        ("train.epoch=3", "r.yaml: train.epoch: unknown key; did you mean 'epochs'?"),
+    ],
+)
+def test_a_wrong_override_is_refused_by_its_text(override: str, expected: str) -> None:
+    assert refusal(SMALL, [override]).startswith(expected)
+
+
+@given(st.floats(1e-12, 1e3), st.integers(1, 10**9), st.integers(-(2**63), 2**63))
+def test_an_overridden_number_is_the_number_that_was_typed(lr: float, epochs: int, seed: int) -> None:
+    recipe = parse(copy.deepcopy(SMALL), [f"train.lr={lr!r}", f"train.epochs={epochs}", f"seed={seed}"], "r")
+    assert (recipe.train.lr, recipe.train.epochs, recipe.seed) == (lr, epochs, seed)
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_of_the_project_loads(path: Path) -> None:
+    assert load(path).name
+
+
+def property_names(node: Any) -> set[str]:
+    if isinstance(node, list):
+        return set().union(*map(property_names, node))
+    if not isinstance(node, dict):
+        return set()
+    return set(node.get("properties", {})) | set().union(*map(property_names, node.values()))
+
+
+def test_the_example_recipe_shows_every_key_there_is() -> None:
+    text = (RECIPES / "sdg.yaml").read_text(encoding="utf-8")
+    names = property_names(Recipe.model_json_schema())
+    assert len(names) > 40
+    assert [name for name in sorted(names) if f"{name}:" not in text] == []
+
+
+DECIDES = [
+    "name=other",
+    "seed=1",
+    "corpus.lanes=3",
+    "corpus.sources=[{uri: x}]",
+    "corpus.splits.seed=4",
+    "tasks.topic.text=body",
+    "model.path=other",
+    "model.max_tokens=9",
+    "train.lr=0.1",
+    "train.workers=2",
+]
+
+
+@pytest.mark.parametrize(
+    "override", ["serve.port=9", "serve.max_texts=1", "registry.promote=true", "registry.policy=p"]
+)
+def test_serving_and_gating_do_not_change_the_digest(override: str) -> None:
+    assert parse(copy.deepcopy(SMALL), [override], "r").digest() == parse(copy.deepcopy(SMALL), [], "r").digest()
+
+
+def test_everything_else_changes_the_digest() -> None:
+    digests = {parse(copy.deepcopy(SMALL), [override], "r").digest() for override in DECIDES}
+    assert len(digests | {parse(copy.deepcopy(SMALL), [], "r").digest()}) == len(DECIDES) + 1
+
+
+def test_a_default_that_is_spelt_out_does_not_change_the_digest() -> None:
+    spelt = parse(copy.deepcopy(SMALL), ["train.epochs=3", "train.lr=5.0e-5", "corpus.min_chars=1"], "r")
+    assert spelt.digest() == parse(copy.deepcopy(SMALL), [], "r").digest()
