@@ -12,10 +12,10 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from gb_ray import machine
 from gb_ray.corpus.manifest import where_rows_went
@@ -34,6 +34,7 @@ class Call:
     args: argparse.Namespace
     progress: Progress
     stack: ExitStack
+    out: TextIO
 
     @property
     def home(self) -> Path:
@@ -228,7 +229,8 @@ def serve(call: Call) -> tuple[int, dict[str, Any], list[str]]:
         )
     call.stack.callback(running.stop)
     account = {"url": running.url, "model": version.name, "version": version.version}
-    print(json.dumps(account) if call.args.json else f"{running.url} answers; stop with Ctrl-C", flush=True)
+    line = json.dumps(account) if call.args.json else f"{running.url} answers; stop with Ctrl-C"
+    print(line, file=call.out, flush=True)
     while True:
         time.sleep(1)
 
@@ -325,9 +327,11 @@ def main(argv: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore")
     machine.stop_on_signals()
     verb: Verb = args.verb
+    out = sys.stdout
     try:
-        with ExitStack() as stack:
-            status, account, lines = verb(Call(args, Progress(), stack))
+        # Ray and others print to standard output from threads of their own; only results belong there.
+        with redirect_stdout(sys.stderr), ExitStack() as stack:
+            status, account, lines = verb(Call(args, Progress(), stack, out))
     except UserError as error:
         fail(f"gb: {error}")
         return BAD_INPUT

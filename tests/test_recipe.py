@@ -211,14 +211,18 @@ DECIDES = [
     "model.path=other",
     "model.max_tokens=9",
     "train.lr=0.1",
-    "train.workers=2",
+    "train.batch=9",
+    "train.zero=1",
+    "train.precision=fp32",
+]
+DECIDES_NOTHING = [
+    *("serve.port=9", "serve.max_texts=1", "registry.promote=true", "registry.policy=p"),
+    *("train.workers=2", "train.gpus=false", "train.max_failures=9", "train.checkpoint.every=7"),
 ]
 
 
-@pytest.mark.parametrize(
-    "override", ["serve.port=9", "serve.max_texts=1", "registry.promote=true", "registry.policy=p"]
-)
-def test_serving_and_gating_do_not_change_the_digest(override: str) -> None:
+@pytest.mark.parametrize("override", DECIDES_NOTHING)
+def test_serving_gating_and_who_computes_do_not_change_the_digest(override: str) -> None:
     assert parse(copy.deepcopy(SMALL), [override], "r").digest() == parse(copy.deepcopy(SMALL), [], "r").digest()
 
 

@@ -10,6 +10,11 @@ from gb_ray.corpus.encoder import Reject
 _SPACES = re.compile(r"\s+")
 
 
+def fold(text: str) -> str:
+    """NFC, white space folded to one blank, ends stripped: training and answering read a text alike."""
+    return _SPACES.sub(" ", unicodedata.normalize("NFC", text)).strip()
+
+
 def clean_text(value: object, column: str, min_chars: int) -> str:
     """NFC, white space folded to one blank, ends stripped. Raises Reject when there is no usable text."""
     if value is None:
@@ -22,7 +27,7 @@ def clean_text(value: object, column: str, min_chars: int) -> str:
         value.encode()
     except UnicodeEncodeError:
         raise Reject(f"{column} is not UTF-8") from None
-    text = _SPACES.sub(" ", unicodedata.normalize("NFC", value)).strip()
+    text = fold(value)
     if len(text) < min_chars:
         raise Reject(f"{column} is empty" if not text else f"{column} has under {min_chars} characters")
     return text

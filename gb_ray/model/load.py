@@ -58,7 +58,8 @@ def new(section: ModelSection, task: Task, labels: list[str], seed: int) -> torc
     # The head is drawn from torch's generator while the model is made.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = _open(backbone(section), task.architecture, section.attention, labels)
+        folder = backbone(section)
+        model = _open(folder, task.architecture, section.attention, _head(labels) | _dropout(folder, section.dropout))
     if section.freeze_embeddings:
         model.get_input_embeddings().weight.requires_grad_(False)
     return model
@@ -67,18 +68,26 @@ def new(section: ModelSection, task: Task, labels: list[str], seed: int) -> torc
 def exported(folder: Path, architecture: str) -> torch.nn.Module:
     """An exported model in fp32, in evaluation mode. Attention is sdpa, which answers fastest."""
     check_safe(folder, str(folder))
-    return _open(folder, architecture, "sdpa", None).eval()
+    return _open(folder, architecture, "sdpa", {}).eval()
 
 
-def _open(folder: Path, architecture: str, attention: str, labels: list[str] | None) -> Any:
+def _head(labels: list[str]) -> dict[str, Any]:
+    numbered = dict(enumerate(labels))
+    return {"id2label": numbered, "label2id": {name: i for i, name in numbered.items()}}
+
+
+def _dropout(folder: Path, rate: float | None) -> dict[str, float]:
+    """Every architecture names its rates differently; all have the word in them."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    rates = (key for key, value in config.items() if "dropout" in key and isinstance(value, float))
+    return {} if rate is None else dict.fromkeys(rates, rate)
+
+
+def _open(folder: Path, architecture: str, attention: str, changes: dict[str, Any]) -> Any:
     import transformers
 
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    head: dict[str, Any] = {}
-    if labels is not None:
-        numbered = dict(enumerate(labels))
-        head = {"id2label": numbered, "label2id": {name: i for i, name in numbered.items()}}
     try:
         model, found = getattr(transformers, architecture).from_pretrained(
             folder,
@@ -87,7 +96,7 @@ def _open(folder: Path, architecture: str, attention: str, labels: list[str] | N
             attn_implementation=attention,
             use_safetensors=True,
             trust_remote_code=False,
-            **head,
+            **changes,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{folder}: cannot be opened as {architecture}: {str(error).splitlines()[0]}") from None

@@ -14,7 +14,7 @@ from gb_ray.tasks.tokenizer import tokenizer
 
 @dataclass(frozen=True)
 class Encoded:
-    """A tokenised text. `offsets[i]` are the characters [start, end) of token i."""
+    """A tokenised text. `offsets` is what its task's `answer` wants to know of the places of its tokens."""
 
     text: str
     input_ids: list[int]
@@ -33,17 +33,9 @@ class Predictor:
 
     def encode(self, texts: list[str]) -> list[Encoded]:
         """Tokenise, cut at the length the model was trained with."""
-        batch = self._tokenizer(
-            texts,
-            truncation=True,
-            max_length=self.task.max_tokens,
-            return_offsets_mapping=True,
-            return_attention_mask=False,
-        )
-        return [
-            Encoded(text, ids, [(int(a), int(b)) for a, b in offsets])
-            for text, ids, offsets in zip(texts, batch["input_ids"], batch["offset_mapping"], strict=True)
-        ]
+        if not texts:
+            return []
+        return [Encoded(text, ids, places) for text, (ids, places) in zip(texts, self.task.read(texts), strict=True)]
 
     @torch.inference_mode()
     def predict(self, encoded: list[Encoded]) -> list[dict[str, Any]]:

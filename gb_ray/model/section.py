@@ -15,4 +15,5 @@ class ModelSection(Section):
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="The digest of model.safetensors.")
     max_tokens: int = Field(512, ge=8, description="Longer texts are cut here, special tokens included.")
     attention: Literal["eager", "sdpa"] = Field("sdpa", description="On CPU in bf16 eager trained faster here.")
+    dropout: float | None = Field(None, ge=0, lt=1, description="Absent: the backbone's own. Drawing it takes time.")
     freeze_embeddings: bool = Field(False, description="Leave the embeddings as they are: half a small encoder.")

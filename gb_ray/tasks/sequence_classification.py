@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gb_ray.corpus.encoder import Reject
-from gb_ray.corpus.text import clean_text
+from gb_ray.corpus.text import clean_text, fold
 from gb_ray.tasks.section import SequenceClassificationSection
 from gb_ray.tasks.tokenizer import tokenizer
 
@@ -53,6 +53,11 @@ class SequenceClassification:
         ids = tokenizer(self.backbone)([row["text"] for row in rows], truncation=True, max_length=self.max_tokens)
         number = {name: i for i, name in enumerate(labels)}
         return {"input_ids": ids["input_ids"], "label": [number[row["label_name"]] for row in rows]}
+
+    def read(self, texts: list[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        """Tokens of texts to be answered, and no places: the answer is about the whole text."""
+        ids = tokenizer(self.backbone)([fold(text) for text in texts], truncation=True, max_length=self.max_tokens)
+        return [(one, [(0, 0)] * len(one)) for one in ids["input_ids"]]
 
     def fingerprint(self) -> dict[str, Any]:
         """See Encoder."""

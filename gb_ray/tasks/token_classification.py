@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,16 +11,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gb_ray.corpus.encoder import Reject
-from gb_ray.corpus.text import clean_text
+from gb_ray.corpus.text import clean_text, fold
 from gb_ray.tasks.section import TokenClassificationSection
 from gb_ray.tasks.sequence_classification import probabilities
-from gb_ray.tasks.tokenizer import tokenizer
+from gb_ray.tasks.tokenizer import needs_blank, tokenizer
 
 IGNORED = -100
 """The label of a token that nothing is asked of: special tokens, and all but the first token of a word."""
 
 _TAG = re.compile(r"O|[BI]-.+", re.DOTALL)
-_WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
+# Vowel signs, accents and joiners are parts of words, though \w leaves them out.
+_MARKS = "\u200c\u200d" + "".join(chr(c) for c in range(0x300, 0x1F000) if unicodedata.category(chr(c))[0] == "M")
+_WORD = re.compile(rf"[\w{_MARKS}]+(?:['’][\w{_MARKS}]+)*|[^\w\s]")
 
 
 if TYPE_CHECKING:  # imported where it is used: workers that only tokenise start seconds sooner without it
@@ -68,12 +71,31 @@ class TokenClassification:
 
     def encode(self, rows: list[dict[str, Any]], labels: list[str]) -> dict[str, list[Any]]:
         """`input_ids`, and as many labels: the tag's number on a word's first token, IGNORED elsewhere."""
-        encoded = _split_words(self.backbone)(
-            [row["tokens"] for row in rows], is_split_into_words=True, truncation=True, max_length=self.max_tokens
-        )
+        encoded = self._tokenise([row["tokens"] for row in rows])
         number = {name: i for i, name in enumerate(labels)}
         aligned = [_align(encoded.word_ids(i), [number[tag] for tag in row["tags"]]) for i, row in enumerate(rows)]
         return {"input_ids": encoded["input_ids"], "label": aligned}
+
+    def read(self, texts: list[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        """Tokens of texts to be answered, each with the characters [start, end) of its word; (0, 0) if special.
+
+        Words are runs of letters and digits, and each sign on its own, as annotated corpora split them; they are
+        tokenised as the words of a sample are.
+        """
+        spans = [[match.span() for match in _WORD.finditer(text)] for text in texts]
+        encoded = self._tokenise(
+            [[fold(text[start:end]) for start, end in found] for text, found in zip(texts, spans, strict=True)]
+        )
+        places = [
+            [(0, 0) if word is None else found[word] for word in encoded.word_ids(i)] for i, found in enumerate(spans)
+        ]
+        return list(zip(encoded["input_ids"], places, strict=True))
+
+    def _tokenise(self, sentences: list[list[str]]) -> Any:
+        loaded = tokenizer(self.backbone)
+        if needs_blank(loaded):
+            sentences = [[f" {word}" for word in words] for words in sentences]
+        return loaded(sentences, is_split_into_words=True, truncation=True, max_length=self.max_tokens)
 
     def fingerprint(self) -> dict[str, Any]:
         """See Encoder."""
@@ -123,13 +145,17 @@ class TokenClassification:
     def answer(self, text: str, offsets: list[tuple[int, int]], logits: NDArray[np.float32], labels: list[str]) -> Any:
         """The entities of a text: characters [start, end), label, and the least probability among their words.
 
-        Words are runs of letters and digits, and each sign on its own, as annotated corpora split them; a word's tag is
-        that of its first token. An I- that continues nothing opens an entity, as seqeval reads it.
+        `offsets` are those of `read`. A word's tag is that of its first token; words cut off by max_tokens have none.
+        An I- that continues nothing opens an entity, as seqeval reads it.
         """
         scores = probabilities(logits.astype(np.float64))
         entities: list[dict[str, Any]] = []
         open_label = ""
-        for start, end, token in _words(text, offsets):
+        previous = (0, 0)
+        for token, (start, end) in enumerate(offsets):
+            if start == end or (start, end) == previous:
+                continue
+            previous = (start, end)
             tag = labels[int(scores[token].argmax())]
             if tag.startswith("I-") and tag[2:] == open_label:
                 entities[-1]["end"] = end
@@ -140,16 +166,6 @@ class TokenClassification:
         return {"entities": [{"text": text[e["start"] : e["end"]], **e} for e in entities]}
 
 
-def _words(text: str, offsets: list[tuple[int, int]]) -> list[tuple[int, int, int]]:
-    """(start, end, index of the first token) of each word of `text`; words cut off by max_tokens have no token."""
-    first: dict[int, int] = {}
-    for token, (start, end) in enumerate(offsets):
-        if start < end:  # else a special token; several tokens of one character start alike, and the first counts
-            first.setdefault(start, token)
-    spans = (match.span() for match in _WORD.finditer(text))
-    return [(start, end, first[start]) for start, end in spans if start in first]
-
-
 def _align(word_ids: list[int | None], numbers: list[int]) -> list[int]:
     previous = None
     aligned = []
@@ -157,13 +173,3 @@ def _align(word_ids: list[int | None], numbers: list[int]) -> list[int]:
         aligned.append(IGNORED if word is None or word == previous else numbers[word])
         previous = word
     return aligned
-
-
-def _split_words(backbone: str) -> Any:
-    """A tokenizer for pre-split words: a byte-level BPE must see the blank before a word."""
-    loaded = tokenizer(backbone)
-    if getattr(loaded, "add_prefix_space", None) is False:
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(backbone, add_prefix_space=True, trust_remote_code=False)
-    return loaded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from functools import lru_cache
 from typing import Any
@@ -23,3 +24,10 @@ def tokenizer(path: str, revision: str | None = None) -> Any:
     if not loaded.is_fast:
         raise UserError(f"{path}: its tokenizer has no fast version, which this project needs for offsets")
     return loaded
+
+
+def needs_blank(loaded: Any) -> bool:
+    """Whether words given one by one need a blank before them: a byte-level BPE has other tokens for words without."""
+    state = json.loads(loaded.backend_tokenizer.to_str())["pre_tokenizer"] or {}
+    steps = state.get("pretokenizers", [state])
+    return any(step["type"] == "ByteLevel" and not step["add_prefix_space"] for step in steps if "type" in step)
