@@ -101,7 +101,7 @@ def _open(folder: Path, architecture: str, attention: str, changes: dict[str, An
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{folder}: cannot be opened as {architecture}: {str(error).splitlines()[0]}") from None
     # What the file lacks was drawn at random: right for a new head and its pooler, never for the rest.
-    drawn = sorted(name for name in found["missing_keys"] if labels is None or _of_backbone(name, model))
+    drawn = sorted(name for name in found["missing_keys"] if "id2label" not in changes or _of_backbone(name, model))
     if drawn:
         raise UserError(f"{folder}: its weights lack {len(drawn)} tensors of {architecture}, {drawn[0]} for one")
     return model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from dataclasses import dataclass
@@ -127,4 +128,11 @@ def _reason(application: Any) -> str:
     if application is None:
         return "Serve has not begun to deploy it"
     messages = [application.message, *(deployment.message for deployment in application.deployments.values())]
-    return "\n".join(message for message in messages if message) or f"its state is {application.status.value}"
+    return "\n".join(_essence(message) for message in messages if message) or f"its state is {application.status.value}"
+
+
+def _essence(message: str) -> str:
+    """The end of a message after the lines of a traceback in it, if it has one: the error itself."""
+    lines = message.rstrip().splitlines()
+    error = list(itertools.takewhile(lambda line: not line.startswith(" "), reversed(lines)))
+    return "\n".join(reversed(error)) or message
