@@ -25,6 +25,8 @@ from gb_ray.section import UserError
 
 DONE, FAILED, BAD_INPUT, REFUSED, STOPPED = 0, 1, 2, 3, 130
 HOME = Path("~/.gb_ray")
+Outcome = tuple[int, dict[str, Any] | None, list[str]]
+"""Of a verb: exit status, the account for --json (None when it was printed already), the lines for a person."""
 
 
 @dataclass
@@ -50,6 +52,12 @@ class Call:
 
         return check(load(self.args.recipe, self.args.overrides), self.args.recipe)
 
+    def say(self, account: dict[str, Any], lines: list[str]) -> None:
+        """Print the result: the account with --json, else the lines."""
+        print(
+            json.dumps(account, ensure_ascii=False) if self.args.json else "\n".join(lines), file=self.out, flush=True
+        )
+
     def tracking(self) -> Any:
         """The tracking server, or the embedded store."""
         from gb_ray.registry.tracking import Tracking
@@ -62,7 +70,7 @@ class Call:
             self.stack.enter_context(machine.ray_up(self.args.ray))
 
 
-def corpus(call: Call) -> tuple[int, dict[str, Any], list[str]]:
+def corpus(call: Call) -> Outcome:
     """gb corpus build|check|show RECIPE."""
     from gb_ray.corpus import build
 
@@ -87,7 +95,7 @@ def corpus(call: Call) -> tuple[int, dict[str, Any], list[str]]:
     return FAILED if problems else DONE, summary | {"ok": not problems, "problems": problems}, lines
 
 
-def plan(call: Call) -> tuple[int, dict[str, Any], list[str]]:
+def plan(call: Call) -> Outcome:
     """gb plan RECIPE: what the run would take."""
     from gb_ray.corpus import build
     from gb_ray.train.plan import plan as make_plan
@@ -100,7 +108,7 @@ def plan(call: Call) -> tuple[int, dict[str, Any], list[str]]:
     return DONE, found.model_dump(), found.lines()
 
 
-def finetune(call: Call) -> tuple[int, dict[str, Any], list[str]]:
+def finetune(call: Call) -> Outcome:
     """gb finetune RECIPE: corpus to registered version, and through the gate if the recipe says so."""
     from gb_ray.finetune import finetune
 
@@ -116,7 +124,7 @@ def finetune(call: Call) -> tuple[int, dict[str, Any], list[str]]:
     return status, account | outcome, lines + more
 
 
-def register(call: Call) -> tuple[int, dict[str, Any], list[str]]:
+def register(call: Call) -> Outcome:
     """gb register RUN: finish a run whose tracking server was away at the end."""
     from gb_ray.finetune import finish
     from gb_ray.registry.shipper import Shipper
@@ -134,7 +142,7 @@ def register(call: Call) -> tuple[int, dict[str, Any], list[str]]:
     return DONE, account, _model_lines(account)
 
 
-def evaluate(call: Call) -> tuple[int, dict[str, Any], list[str]]:
+def evaluate(call: Call) -> Outcome:
     """gb evaluate MODEL --recipe R --split S: metrics on a split of the recipe's corpus."""
     from gb_ray.corpus import build
     from gb_ray.finetune import describe, measure
@@ -150,7 +158,7 @@ def evaluate(call: Call) -> tuple[int, dict[str, Any], list[str]]:
     return DONE, account, _metric_lines(metrics)
 
 
-def predict(call: Call) -> tuple[int, dict[str, Any], list[str]]:
+def predict(call: Call) -> Outcome:
     """gb predict MODEL --text T: answers from a model, in this process."""
     from gb_ray.finetune import describe
     from gb_ray.model.predictor import Predictor
@@ -163,7 +171,7 @@ def predict(call: Call) -> tuple[int, dict[str, Any], list[str]]:
     return DONE, {"model": describe(version), "answers": answers}, [_answer_line(a) for a in answers]
 
 
-def promote(call: Call) -> tuple[int, dict[str, Any], list[str]]:
+def promote(call: Call) -> Outcome:
     """gb promote NAME --version N: through the gate to `champion`."""
     policy = load_policy(call.args.policy) if call.args.policy else None
     tracking = call.tracking()
@@ -171,7 +179,7 @@ def promote(call: Call) -> tuple[int, dict[str, Any], list[str]]:
     return _promote(call, tracking, call.args.name, call.args.version, policy)
 
 
-def rollback(call: Call) -> tuple[int, dict[str, Any], list[str]]:
+def rollback(call: Call) -> Outcome:
     """gb rollback NAME: `champion` back to the version before."""
     from gb_ray.registry.promote import rollback
 
@@ -180,7 +188,7 @@ def rollback(call: Call) -> tuple[int, dict[str, Any], list[str]]:
     return DONE, {"entry": entry.model_dump(mode="json")}, [line]
 
 
-def ledger(call: Call) -> tuple[int, dict[str, Any], list[str]]:
+def ledger(call: Call) -> Outcome:
     """gb ledger verify|show [NAME]: every alias move and its evidence."""
     from gb_ray.registry.ledger import Ledger
 
@@ -206,10 +214,8 @@ def ledger(call: Call) -> tuple[int, dict[str, Any], list[str]]:
     return DONE if account["ok"] else FAILED, account, lines
 
 
-def serve(call: Call) -> tuple[int, dict[str, Any], list[str]]:
+def serve(call: Call) -> Outcome:
     """gb serve MODEL: the endpoint, until Ctrl-C."""
-    import time
-
     from gb_ray.model import package
     from gb_ray.serve import endpoint
     from gb_ray.serve.app import Arguments
@@ -220,22 +226,18 @@ def serve(call: Call) -> tuple[int, dict[str, Any], list[str]]:
     section = parse(content, call.args.overrides, str(call.args.recipe or version.path)).serve
     require_free(section.host, section.port)
     call.ray()
-    machine.require(
-        section.max_replicas, 0, f"serve.max_replicas={section.max_replicas}", "set serve.max_replicas lower"
-    )
+    machine.require(section.min_replicas, 0, f"serve.min_replicas={section.min_replicas}", "set it lower")
+    arguments = Arguments(model=call.args.model, home=call.home, tracking=call.args.tracking, serve=section)
     with call.progress.stage("serve"):
-        running = endpoint.start(
-            Arguments(model=call.args.model, home=str(call.home), tracking=call.args.tracking, serve=section)
-        )
+        running = endpoint.start(arguments)
     call.stack.callback(running.stop)
     account = {"url": running.url, "model": version.name, "version": version.version}
-    line = json.dumps(account) if call.args.json else f"{running.url} answers; stop with Ctrl-C"
-    print(line, file=call.out, flush=True)
-    while True:
-        time.sleep(1)
+    call.say(account, [f"{running.url} answers; stop it with Ctrl-C"])
+    machine.wait_for_stop()
+    return DONE, None, []
 
 
-def doctor(call: Call) -> tuple[int, dict[str, Any], list[str]]:
+def doctor(call: Call) -> Outcome:
     """gb doctor: what is wrong on this machine, and how to mend it."""
     from gb_ray.doctor import examine
 
@@ -246,13 +248,13 @@ def doctor(call: Call) -> tuple[int, dict[str, Any], list[str]]:
     return DONE if ok else FAILED, {"ok": ok, "findings": [f.model_dump() for f in findings]}, lines
 
 
-def schema(call: Call) -> tuple[int, dict[str, Any], list[str]]:
+def schema(call: Call) -> Outcome:
     """gb schema: the recipe's JSON schema."""
     content = Recipe.model_json_schema()
     return DONE, content, [json.dumps(content, indent=1)]
 
 
-def quickstart(call: Call) -> tuple[int, dict[str, Any], list[str]]:
+def quickstart(call: Call) -> Outcome:
     """gb quickstart: the life of one model, from real texts to an endpoint."""
     from gb_ray.quickstart import quickstart, summary
 
@@ -318,7 +320,7 @@ def _answer_line(answer: dict[str, Any]) -> str:
 
 # --- the command line -----------------------------------------------------------------------------------------------
 
-Verb = Callable[[Call], tuple[int, dict[str, Any], list[str]]]
+Verb = Callable[[Call], Outcome]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -331,7 +333,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         # Ray and others print to standard output from threads of their own; only results belong there.
         with redirect_stdout(sys.stderr), ExitStack() as stack:
-            status, account, lines = verb(Call(args, Progress(), stack, out))
+            call = Call(args, Progress(), stack, out)
+            status, account, lines = verb(call)
     except UserError as error:
         fail(f"gb: {error}")
         return BAD_INPUT
@@ -343,7 +346,8 @@ def main(argv: list[str] | None = None) -> int:
             raise
         fail(f"gb: {type(error).__name__}: {error}")
         return FAILED
-    print(json.dumps(account, ensure_ascii=False) if args.json else "\n".join(lines), flush=True)
+    if account is not None:
+        call.say(account, lines)
     return status
 
 

@@ -6,8 +6,9 @@ import logging
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -32,6 +33,13 @@ def stop_on_signals() -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+
+
+def wait_for_stop() -> None:
+    """Until somebody asks this process to end."""
+    with suppress(Stopped):
+        while True:
+            time.sleep(1)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import httpx
 
 from gb_ray.corpus.manifest import where_rows_went
 from gb_ray.finetune import Inputs, finetune, promote
-from gb_ray.machine import Stopped
+from gb_ray.machine import wait_for_stop
 from gb_ray.progress import Progress
 from gb_ray.registry.tracking import Tracking
 from gb_ray.serve import endpoint
@@ -50,12 +49,13 @@ def quickstart(
     if outcome["gate"]["passed"]:
         with progress.stage("serve"):
             model = f"models:/{recipe.name}@champion"
-            running = endpoint.start(Arguments(model=model, home=str(home), tracking=uri, serve=recipe.serve))
+            running = endpoint.start(Arguments(model=model, home=home, tracking=uri, serve=recipe.serve))
         try:
             with progress.stage("ask"):
                 result["endpoint"] = {"url": running.url, "answers": _ask(running.url, recipe.name)}
             if keep:
-                _keep(running.url, progress)
+                progress.say(f"{running.url} stays up; stop it with Ctrl-C")
+                wait_for_stop()
         finally:
             running.stop()
     return result | {"seconds": progress.seconds}
@@ -70,15 +70,6 @@ def _ask(url: str, name: str) -> list[dict[str, Any]]:
         {"text": text, **one, "model": content["model"]}
         for text, one in zip(SENTENCES, content["answers"], strict=True)
     ]
-
-
-def _keep(url: str, progress: Progress) -> None:
-    progress.say(f"{url} stays up; stop it with Ctrl-C")
-    try:
-        while True:
-            time.sleep(1)
-    except Stopped:
-        progress.say("stopping")
 
 
 def summary(account: dict[str, Any], name: str, recipe: Path, home: Path) -> list[str]:

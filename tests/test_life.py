@@ -87,6 +87,28 @@ def test_predict_pyfunc_and_plain_transformers_agree(life: dict[str, Any]) -> No
     assert list(frame["label"]) == [answer["label"] for answer in answers]
 
 
+def test_the_endpoint_gives_the_probabilities_that_predict_gives(life: dict[str, Any]) -> None:
+    import httpx
+
+    words = [word for text in TEXTS for word in ("--text", text)]
+    expected = gb_json("predict", "models:/topics@champion", *words, "--home", life["home"])["answers"]
+    port = free_port()
+    command = [BIN / "gb", "serve", "models:/topics@champion", *life["common"], "--json", f"serve.port={port}"]
+    server = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        url = json.loads(server.stdout.readline())["url"]
+        answer = httpx.post(f"{url}/v1/models/topics/predict", json={"texts": TEXTS}, timeout=30).json()
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(20)
+    assert server.returncode == 0
+    assert answer["model"]["weights_sha256"] == life["tuned"]["model"]["weights_sha256"]
+    for ours, theirs in zip(expected, answer["answers"], strict=True):
+        assert ours["label"] == theirs["label"]
+        for label, score in ours["probabilities"].items():
+            assert abs(score - theirs["probabilities"][label]) < 1e-3
+
+
 def test_a_worse_version_is_refused_with_status_3(life: dict[str, Any]) -> None:
     worse = gb_json("finetune", life["recipe"], *life["common"], "train.epochs=1", "train.lr=1e-7")
     version = worse["model"]["version"]

@@ -28,6 +28,9 @@ def tokenizer(path: str, revision: str | None = None) -> Any:
 
 def needs_blank(loaded: Any) -> bool:
     """Whether words given one by one need a blank before them: a byte-level BPE has other tokens for words without."""
-    state = json.loads(loaded.backend_tokenizer.to_str())["pre_tokenizer"] or {}
+    first = loaded.backend_tokenizer.pre_tokenizer
+    if first is None:
+        return False
+    state = json.loads(first.__getstate__())
     steps = state.get("pretokenizers", [state])
-    return any(step["type"] == "ByteLevel" and not step["add_prefix_space"] for step in steps if "type" in step)
+    return any(step["type"] == "ByteLevel" and not step["add_prefix_space"] for step in steps)
