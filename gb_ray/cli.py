@@ -58,11 +58,16 @@ class Call:
             json.dumps(account, ensure_ascii=False) if self.args.json else "\n".join(lines), file=self.out, flush=True
         )
 
+    @property
+    def tracking_uri(self) -> str | None:
+        """The tracking server's address; None for the embedded store."""
+        return self.args.tracking or os.environ.get("MLFLOW_TRACKING_URI")
+
     def tracking(self) -> Any:
         """The tracking server, or the embedded store."""
         from gb_ray.registry.tracking import Tracking
 
-        return Tracking.open(self.home, self.args.tracking or os.environ.get("MLFLOW_TRACKING_URI"))
+        return Tracking.open(self.home, self.tracking_uri)
 
     def ray(self) -> None:
         """A Ray until the call ends."""
@@ -227,7 +232,8 @@ def serve(call: Call) -> Outcome:
     require_free(section.host, section.port)
     call.ray()
     machine.require(section.min_replicas, 0, f"serve.min_replicas={section.min_replicas}", "set it lower")
-    arguments = Arguments(model=call.args.model, home=call.home, tracking=call.args.tracking, serve=section)
+    model = call.args.model if call.args.model.startswith("models:/") else str(version.path.absolute())
+    arguments = Arguments(model=model, home=call.home, tracking=call.tracking_uri, serve=section)
     with call.progress.stage("serve"):
         running = endpoint.start(arguments)
     call.stack.callback(running.stop)
@@ -241,7 +247,7 @@ def doctor(call: Call) -> Outcome:
     """gb doctor: what is wrong on this machine, and how to mend it."""
     from gb_ray.doctor import examine
 
-    findings = examine(call.home, call.args.tracking)
+    findings = examine(call.home, call.tracking_uri)
     marks = {True: "ok  ", False: "BAD "}
     lines = [f"{marks[f.ok]} {f.what}: {f.found}{'' if f.ok else f'. {f.mend}'}" for f in findings]
     ok = all(finding.ok for finding in findings)
@@ -262,7 +268,7 @@ def quickstart(call: Call) -> Outcome:
     args.ray = args.ray or "local"
     tracking = call.tracking()
     call.ray()
-    account = quickstart(inputs, call.home, tracking, args.tracking, args.keep, call.progress)
+    account = quickstart(inputs, call.home, tracking, call.tracking_uri, args.keep, call.progress)
     status = DONE if account["gate"]["passed"] else REFUSED
     return status, account, summary(account, inputs.recipe.name, args.recipe, call.home)
 

@@ -11,15 +11,14 @@ import secrets
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-import yaml
+from helpers import BIN, WORDS, free_port, stop, texts, write_recipe
+from hypothesis import settings
 
 os.environ["RAY_AUTH_MODE"] = "token"
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -28,36 +27,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 for name in ("RAY_ADDRESS", "MLFLOW_TRACKING_URI"):
     os.environ.pop(name, None)
 
-ROOT = Path(__file__).parent.parent
-BIN = Path(sys.executable).parent
-WORDS = {
-    "energy": ["grid", "solar", "wind", "volt", "turbine", "power"],
-    "health": ["clinic", "vaccine", "nurse", "fever", "midwife", "dose"],
-    "water": ["river", "well", "pump", "flood", "drought", "pipe"],
-}
-
-
-def free_port() -> int:
-    """A TCP port that is free now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def stop(process: subprocess.Popen[Any]) -> None:
-    """End a process and all it started, by their ids."""
-    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    process.terminate()
-    _, alive = psutil.wait_procs(family, timeout=15)
-    for one in alive:
-        one.kill()
-    process.wait(15)
-
-
-def train_workers() -> list[int]:
-    """The processes that train now."""
-    everyone = ((process.pid, process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"]))
-    return [pid for pid, command in everyone if any("RayTrainWorker" in word for word in command)]
+settings.register_profile("any machine", deadline=None)  # how fast an example runs is not what is tested
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")
@@ -117,17 +88,6 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def texts(count: int) -> list[dict[str, str]]:
-    """Texts of three topics that differ in their words, none twice."""
-    rows = []
-    for i in range(count):
-        label = list(WORDS)[i % 3]
-        words = WORDS[label]
-        chosen = [words[(i * k + k * k) % 6] for k in range(1, 3 + i % 7)]
-        rows.append({"text": f"{' '.join(chosen)} {i}", "label": label})
-    return rows
-
-
 @pytest.fixture(scope="session")
 def rows_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """240 texts as JSON lines."""
@@ -153,23 +113,3 @@ def content(backbone: Path, rows_file: Path) -> dict[str, Any]:
 def recipe_file(content: dict[str, Any], tmp_path: Path) -> Path:
     """That recipe in a file, with a policy beside it."""
     return write_recipe(content, tmp_path)
-
-
-def write_recipe(content: dict[str, Any], folder: Path) -> Path:
-    """Write a recipe and a policy that almost anything passes."""
-    (folder / "policy.yaml").write_text(yaml.safe_dump({"floors": {"macro_f1": 0.3}, "not_worse": {"macro_f1": 0.1}}))
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
-    return folder / "recipe.yaml"
-
-
-def gb(*args: object, timeout: float = 240, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user does."""
-    command = [str(BIN / "gb"), *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=os.environ | env, check=False)
-
-
-def gb_json(*args: object, status: int = 0, **env: str) -> dict[str, Any]:
-    """Run the command with --json and take its object. Fails the test on another exit status."""
-    done = gb(*args, "--json", **env)
-    assert done.returncode == status, f"exit {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-    return dict(json.loads(done.stdout))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from conftest import BIN, ROOT, free_port, gb, gb_json, train_workers, write_recipe
+from helpers import BIN, ROOT, free_port, gb, gb_json, train_workers, write_recipe
 
 TEXTS = ["solar turbine grid power", "the nurse gave a vaccine", "flood at the river well"]
 

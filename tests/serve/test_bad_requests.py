@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from conftest import AliasFile, running
+from small_endpoint import AliasFile, running
 
 from gb_ray.serve.section import ServeSection
 

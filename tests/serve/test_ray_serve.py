@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 import pytest
 import ray
-from conftest import export
 from ray.serve.schema import ServeDeploySchema
+from small_endpoint import export
 
 from gb_ray.model import package
 from gb_ray.registry import versions

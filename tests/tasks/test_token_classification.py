@@ -1,4 +1,4 @@
-"""Named entities: which token carries a word's label, what comes out of a text, and metrics that are those of seqeval."""
+"""Named entities: which token has a word's label, what comes out of a text, and metrics that are those of seqeval."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import BIN, gb_json, train_workers, write_recipe
+from helpers import BIN, gb_json, train_workers, write_recipe
 
 EPOCHS = 24
 Result = dict[str, Any]

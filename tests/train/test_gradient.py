@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import WORDS, write_recipe
+from helpers import WORDS, write_recipe
 from safetensors.torch import load_file
 
 from gb_ray.corpus.build import build
