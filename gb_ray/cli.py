@@ -277,8 +277,11 @@ def quickstart(call: Call) -> Outcome:
 
 
 def _resolve(call: Call) -> Any:
-    from gb_ray.registry.versions import resolve
+    from gb_ray.registry.versions import local, resolve
 
+    if not call.args.model.startswith("models:"):
+        # A directory is what it is: no store need be there to open it.
+        return local(Path(call.args.model))
     return resolve(call.tracking(), call.home, call.args.model)
 
 

@@ -167,7 +167,7 @@ def _carry_through(inputs: Inputs, corpus: Corpus, run: Run, tracking: Tracking,
             after = measure(run.model, corpus, MEASURED, workers)
         manifest = package.amend(run.model, metrics=after, before=run.state["before"])
         (run.model / "README.md").write_text(card(manifest), encoding="utf-8")
-        account = {"run_id": run_id, "page": tracking.page(run_id), **trained, "metrics": after}
+        account = {"run_id": run_id, "page": run.state["page"], **trained, "metrics": after}
         account |= {"before": run.state["before"], "corpus": corpus.manifest.summary(corpus.path)}
         run.update(account=account)
         return finish(run, tracking, shipper, progress)
@@ -203,7 +203,8 @@ def _open_run(recipe: Recipe, corpus: Corpus, run: Run, tracking: Tracking, prog
     }
     tags = {"corpus_digest": corpus.manifest.digest, "recipe_digest": recipe.digest(), "directory": str(run.path)}
     run_id = tracking.start_run(recipe.name, run.path.name, params | {"seed": recipe.seed}, tags)
-    run.update(run_id=run_id)
+    # Asked for now: at the end the server may be away.
+    run.update(run_id=run_id, page=tracking.page(run_id))
     return run_id
 
 

@@ -86,7 +86,7 @@ def summary(account: dict[str, Any], name: str, recipe: Path, home: Path) -> lis
         f"endpoint   {account['endpoint']['url'] or 'not started: the gate said no'}",
         *(_answer(answer) for answer in account["endpoint"]["answers"]),
         "seconds    " + ", ".join(f"{stage} {spent:.0f}" for stage, spent in account["seconds"].items()),
-        f"run        {account['page']}",
+        "run        " + account["page"].replace("\n", "\n           "),
         "next",
     ]
     at = "" if home == Path("~/.gb_ray").expanduser() else f" --home {home}"

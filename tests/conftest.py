@@ -37,6 +37,8 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     port, dashboard = free_port(), free_port()
     log = (tmp_path_factory.mktemp("ray") / "log").open("w")
     options = ["--head", "--block", "--num-cpus=3", "--node-ip-address=127.0.0.1", f"--port={port}"]
+    # Its default is a fixed port, which another Ray of this machine may have.
+    options += [f"--dashboard-agent-listen-port={free_port()}"]
     options += [f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1", "--disable-usage-stats"]
     process = subprocess.Popen([BIN / "ray", "start", *options], stdout=log, stderr=log, start_new_session=True)
     deadline = time.monotonic() + 60
