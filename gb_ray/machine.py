@@ -52,11 +52,23 @@ def ray_up(where: str | None, log_level: str = "WARNING") -> Iterator[None]:
     """
     address = where or os.environ.get("RAY_ADDRESS") or _only_if_alone()
     # One thread a worker: two busy processes with two threads each on two cores ran ten times slower.
-    environment = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {
+        "OMP_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        # On a busy machine a proxy takes longer than Serve's 5 s to come up, and Serve would kill it for that.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+    }
+    # Ray would hide GPUs from tasks that ask for none, and warns that this will change.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     import ray
 
-    options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+    # It says at every start that tokens are asked for, which is what we want.
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
+    options: dict[str, Any] = {}
+    if address == "local":
+        # Workers are niced by default, for a node shared with daemons; here they are what the user waits for.
+        options = {"include_dashboard": False, "_system_config": {"worker_niceness": 0}}
     try:
         ray.init(
             address=address,
@@ -68,6 +80,7 @@ def ray_up(where: str | None, log_level: str = "WARNING") -> Iterator[None]:
         )
     except ConnectionError as error:
         raise UserError(f"no Ray answers at {address!r}: {error}. Start one, or pass --ray local") from None
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     # ray.init puts its own SIGTERM handler in place, which skips our cleaning up.
     stop_on_signals()
     try:

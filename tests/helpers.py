@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ def stop(process: subprocess.Popen[Any]) -> None:
     process.terminate()
     _, alive = psutil.wait_procs(family, timeout=15)
     for one in alive:
-        one.kill()
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
     process.wait(15)
 
 
