@@ -30,7 +30,7 @@ def life(
         "corpus": {"sources": [{"uri": str(rows_file)}], "lanes": 4},
         "tasks": {"topic": {"type": "sequence-classification"}},
         "model": {"path": str(backbone), "max_tokens": 32},
-        "train": {"epochs": 6, "batch": 16, "lr": 3e-3, "workers": 2},
+        "train": {"epochs": 6, "batch": 16, "lr": 3e-3, "workers": 1},
     }
     recipe, home = write_recipe(content, folder), folder / "home"
     common = ("--home", home, "--ray", head["address"])
