@@ -63,14 +63,14 @@ def _package(name: str) -> Finding:
 
 def _compiler() -> Finding:
     found = shutil.which(os.environ.get("CXX", "g++"))
-    mend = "DeepSpeed compiles an operator at its first start: install g++ (Debian: apt-get install g++)"
+    mend = "DeepSpeed compiles its operators when one is needed: install g++ (Debian: apt-get install g++)"
     return Finding(what="compiler", ok=found is not None, found=found or "no g++", mend=mend)
 
 
 def _operator() -> Finding:
     root = Path(os.environ.get("TORCH_EXTENSIONS_DIR", "~/.cache/torch_extensions")).expanduser()
     built = sorted(path.name for path in root.rglob("deepspeed_*.so"))
-    found = ", ".join(built) if built else "not compiled yet: the first training takes about 40 s longer"
+    found = ", ".join(built) if built else "none compiled: no stage that is offered here needs one"
     return Finding(what="DeepSpeed operator", ok=True, found=found)
 
 

@@ -27,6 +27,8 @@ class Engine:
         import deepspeed
 
         logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+        # On CPU its start compiles shared-memory collectives for 40 s, which only inference calls.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
         groups = _groups(model, section)
         self._peaks = [group["lr"] for group in groups]
         optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8, fused=True)
