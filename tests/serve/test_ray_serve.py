@@ -1,4 +1,4 @@
-"""The endpoint on a Ray of its own: start, answer, refuse, follow a promotion under load, stop."""
+"""The endpoint on a Ray cluster: start, answer, refuse, follow a promotion under load, stop."""
 
 from __future__ import annotations
 
@@ -32,10 +32,8 @@ PREDICT = "/v1/models/weather/predict"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+def cluster(ray_up: str) -> str:
+    return ray_up
 
 
 @pytest.fixture
@@ -133,7 +131,7 @@ def test_a_cluster_that_is_too_small_is_an_error_and_not_a_hang(tmp_path: Path, 
     model = export(tmp_path / "model", "rain")
     many = section.model_copy(update={"min_replicas": 9, "max_replicas": 9})
     # Replicas that fit would already answer; none fits while another holds the processors.
-    holder = ray.remote(num_cpus=2)(lambda: time.sleep(60))
+    holder = ray.remote(num_cpus=3)(lambda: time.sleep(60))
     held = holder.remote()
     try:
         with pytest.raises(UserError, match=r"(?s)did not answer within 4 s.*one free CPU"):
