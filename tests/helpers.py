@@ -34,7 +34,7 @@ def stop(process: subprocess.Popen[Any]) -> None:
     """End a process and all it started, by their ids."""
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     process.terminate()
-    _, alive = psutil.wait_procs(family, timeout=15)
+    _, alive = psutil.wait_procs(family, timeout=5)
     for one in alive:
         with suppress(psutil.NoSuchProcess):
             one.kill()

@@ -63,7 +63,7 @@ def test_evaluate_gives_again_what_finetune_printed(life: dict[str, Any]) -> Non
     assert found["metrics"]["test"] == life["tuned"]["metrics"]["test"]
 
 
-def test_predict_pyfunc_and_plain_transformers_agree(life: dict[str, Any]) -> None:
+def test_predict_pyfunc_and_plain_transformers_agree(life: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
     import pandas as pd
     import torch
@@ -80,7 +80,8 @@ def test_predict_pyfunc_and_plain_transformers_agree(life: dict[str, Any]) -> No
         logits = AutoModelForSequenceClassification.from_pretrained(path)(**tokens).logits
     assert np.allclose(ours, logits.softmax(-1).numpy(), atol=1e-3)
 
-    mlflow.set_tracking_uri(f"sqlite:///{life['home']}/mlflow.db")
+    # Not set_tracking_uri: it would tell every later subprocess too.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{life['home']}/mlflow.db")
     frame = mlflow.pyfunc.load_model("models:/topics@champion").predict(pd.DataFrame({"text": TEXTS}))
     theirs = np.array([[dict(row)[label] for label in labels] for row in frame["probabilities"]])
     assert np.allclose(ours, theirs, atol=1e-3)

@@ -18,6 +18,8 @@ from gb_ray.tasks.tokenizer import tokenizer
 from gb_ray.train.batch import MicroBatch, layout
 
 MICRO_TOKENS = 4096
+WORTH_A_TASK = 64
+"""Samples below which another task would take longer to start than to compute."""
 Scored = list[tuple[str, NDArray[np.float32], Any]]
 """(id, logits, target) of each sample."""
 
@@ -31,6 +33,7 @@ def evaluate(
     logits on every machine with the same libraries, so another process can reproduce the numbers.
     """
     corpus.order(split, 0)
+    workers = min(workers, 1 + corpus.manifest.splits[split].samples // WORTH_A_TASK)
     shares = ray.get([_score.remote(make_model, task, corpus.path, split, w, workers) for w in range(workers)])
     scored: Scored = sorted((entry for share in shares for entry in share), key=lambda entry: entry[0])
     expected = corpus.manifest.splits[split].samples
