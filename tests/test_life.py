@@ -110,15 +110,20 @@ def test_the_endpoint_gives_the_probabilities_that_predict_gives(life: dict[str,
             assert abs(score - theirs["probabilities"][label]) < 1e-3
 
 
-def test_a_worse_version_is_refused_with_status_3(life: dict[str, Any]) -> None:
-    worse = gb_json("finetune", life["recipe"], *life["common"], "train.epochs=1", "train.lr=1e-7")
-    version = worse["model"]["version"]
-    refused = gb_json("promote", "topics", "--version", version, *life["common"], status=3)
+def test_a_version_that_the_gate_refuses_gives_status_3_and_moves_nothing(life: dict[str, Any], tmp_path: Path) -> None:
+    """The version stands in the registry under another number; only the gate is in its way."""
+    from gb_ray.registry.tracking import Tracking
+
+    client = Tracking.open(life["home"], None).client
+    first = client.get_model_version("topics", life["tuned"]["model"]["version"])
+    again = client.create_model_version("topics", first.source, run_id=first.run_id, tags=first.tags)
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("floors: {macro_f1: 1.01}\n")
+    options = ("--version", again.version, "--policy", policy, *life["common"])
+    refused = gb_json("promote", "topics", *options, status=3)
     assert refused["gate"]["passed"] is False
-    assert (
-        gb_json("predict", "models:/topics@champion", "--text", "x", "--home", life["home"])["model"]["version"]
-        == (life["tuned"]["model"]["version"])
-    )
+    answer = gb_json("predict", "models:/topics@champion", "--text", "x", "--home", life["home"])
+    assert answer["model"]["version"] == life["tuned"]["model"]["version"]
 
 
 def test_an_altered_model_is_not_loaded(life: dict[str, Any], tmp_path: Path) -> None:
@@ -187,6 +192,7 @@ def test_a_ray_that_already_runs_is_not_touched(life: dict[str, Any]) -> None:
     assert "--ray auto" in done.stderr and "pid" in done.stderr
 
 
+@pytest.mark.chaos
 def test_ctrl_c_with_a_ray_of_its_own_leaves_no_process(life: dict[str, Any], tmp_path: Path) -> None:
     options = ("--home", tmp_path / "home", "--ray", "local", "train.epochs=200")
     command = [BIN / "gb", "finetune", life["recipe"], *options]
@@ -200,7 +206,7 @@ def test_ctrl_c_with_a_ray_of_its_own_leaves_no_process(life: dict[str, Any], tm
     assert not alive
 
 
-@pytest.mark.parametrize("end", ["stop", "done"])
+@pytest.mark.parametrize("end", ["stop", pytest.param("done", marks=pytest.mark.chaos)])
 def test_a_submitted_job(end: str, life: dict[str, Any], head: dict[str, str], tmp_path: Path) -> None:
     """One JSON object last; a stopped job is marked KILLED and leaves no worker."""
     from gb_ray.registry.tracking import Tracking

@@ -127,6 +127,7 @@ def test_a_replica_that_cannot_load_says_why(tmp_path: Path, section: ServeSecti
     require_free(section.host, section.port)
 
 
+@pytest.mark.chaos
 def test_a_cluster_that_is_too_small_is_an_error_and_not_a_hang(tmp_path: Path, section: ServeSection) -> None:
     model = export(tmp_path / "model", "rain")
     many = section.model_copy(update={"min_replicas": 9, "max_replicas": 9})

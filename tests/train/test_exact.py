@@ -38,6 +38,7 @@ def undisturbed(place: dict[str, Path], head: dict[str, str]) -> Result:
     return gb_json("finetune", place["recipe"], "--home", place["home"], "--ray", head["address"])
 
 
+@pytest.mark.chaos
 def test_the_same_recipe_gives_the_same_weights(
     place: dict[str, Path], head: dict[str, str], undisturbed: Result
 ) -> None:
@@ -91,6 +92,7 @@ def test_stopped_and_killed_in_every_way_it_ends_with_the_same_bytes(
     assert sorted(point.step for point in history) == list(range(undisturbed["steps"]))
 
 
+@pytest.mark.chaos
 def test_a_run_goes_on_with_another_number_of_workers(
     place: dict[str, Path], head: dict[str, str], undisturbed: Result
 ) -> None:
