@@ -348,7 +348,8 @@ def main(argv: list[str] | None = None) -> int:
         fail(f"gb: {error}")
         return BAD_INPUT
     except KeyboardInterrupt as stop:
-        fail(f"gb: stopped ({stop or 'SIGINT'}); what was started is stopped, and the same command goes on from here")
+        how = str(stop) or "by a signal"
+        fail(f"gb: stopped ({how}); what was started is stopped, and the same command goes on from here")
         return STOPPED
     except Exception as error:
         if args.debug:

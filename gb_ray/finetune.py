@@ -13,7 +13,6 @@ import gb_ray
 from gb_ray.corpus import build
 from gb_ray.corpus.location import sha256
 from gb_ray.corpus.manifest import Corpus
-from gb_ray.machine import Stopped
 from gb_ray.model import load, package
 from gb_ray.progress import Progress
 from gb_ray.recipe import Recipe, load_policy
@@ -171,7 +170,7 @@ def _carry_through(inputs: Inputs, corpus: Corpus, run: Run, tracking: Tracking,
         account |= {"before": run.state["before"], "corpus": corpus.manifest.summary(corpus.path)}
         run.update(account=account)
         return finish(run, tracking, shipper, progress)
-    except Stopped:
+    except KeyboardInterrupt:  # Stopped, or what Ray makes of it
         # The one who stops us may be in a hurry: the status first, then what the metrics still need.
         _end(tracking, run_id, "KILLED", progress)
         shipper.close(1.0)

@@ -22,23 +22,33 @@ class Stopped(KeyboardInterrupt):
     """Somebody asked this process to end: Ctrl-C, or SIGTERM from `ray job stop`."""
 
 
+_asked: list[str] = []
+
+
 def stop_on_signals() -> None:
     """Turn SIGTERM and SIGINT into `Stopped` in the main thread, so that `finally` blocks run."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         # A second signal must not interrupt the cleaning up that the first one began.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        raise Stopped(signal.Signals(number).name)
+        if not _asked:
+            _asked.append(signal.Signals(number).name)
+            raise Stopped(_asked[0])
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+
+
+def check_stop() -> None:
+    """Raises `Stopped` if somebody asked: Python drops what a signal raises inside a destructor."""
+    if _asked:
+        raise Stopped(_asked[0])
 
 
 def wait_for_stop() -> None:
     """Until somebody asks this process to end."""
     with suppress(Stopped):
         while True:
+            check_stop()
             time.sleep(1)
 
 
@@ -84,6 +94,7 @@ def ray_up(where: str | None, log_level: str = "WARNING") -> Iterator[None]:
     # ray.init puts its own SIGTERM handler in place, which skips our cleaning up.
     stop_on_signals()
     try:
+        check_stop()
         yield
     finally:
         ray.shutdown()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -61,55 +60,53 @@ def use_gpus(recipe: Recipe) -> bool:
     return recipe.train.gpus
 
 
-class _Fit(threading.Thread):
-    """Ray Train's blocking call. In a thread of its own it leaves signals, and so the cleaning up, to us."""
+def _fit(job: Job) -> str | None:
+    """Ray Train's blocking call: why it failed, or None.
 
-    def __init__(self, job: Job):
-        super().__init__(daemon=True)
-        self.job, self.error = job, None
+    It runs as a task because it must not be interrupted by signals, nor speak to Ray after the driver left it: a
+    thread that does ends the whole process.
+    """
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
 
-    error: Exception | None
-
-    def run(self) -> None:
-        from ray.train import FailureConfig, RunConfig, ScalingConfig
-        from ray.train.torch import TorchConfig, TorchTrainer
-
-        logging.getLogger("ray.train").setLevel(logging.ERROR)
-        section = self.job.recipe.train
-        # Small tensors (counts, seeds) are exchanged between CPUs even where gradients travel between GPUs.
-        backend = "cpu:gloo,cuda:nccl" if self.job.gpus else "gloo"
-        resources = {"CPU": 1.0, "GPU": 1.0} if self.job.gpus else {"CPU": 1.0}
-        trainer = TorchTrainer(
-            work,
-            train_loop_config=self.job,
-            torch_config=TorchConfig(backend=backend),
-            scaling_config=ScalingConfig(
-                num_workers=section.workers, use_gpu=self.job.gpus, resources_per_worker=resources
-            ),
-            run_config=RunConfig(
-                name="ray-train",
-                storage_path=str(self.job.run.absolute()),
-                failure_config=FailureConfig(max_failures=section.max_failures),
-            ),
-        )
-        try:
-            trainer.fit()
-        except Exception as error:  # noqa: BLE001 - handed over to the main thread, which raises it
-            self.error = error
+    logging.getLogger("ray.train").setLevel(logging.ERROR)
+    section = job.recipe.train
+    # Small tensors (counts, seeds) are exchanged between CPUs even where gradients travel between GPUs.
+    backend = "cpu:gloo,cuda:nccl" if job.gpus else "gloo"
+    resources = {"CPU": 1.0, "GPU": 1.0} if job.gpus else {"CPU": 1.0}
+    trainer = TorchTrainer(
+        work,
+        train_loop_config=job,
+        torch_config=TorchConfig(backend=backend),
+        scaling_config=ScalingConfig(num_workers=section.workers, use_gpu=job.gpus, resources_per_worker=resources),
+        run_config=RunConfig(
+            name="ray-train",
+            storage_path=str(job.run.absolute()),
+            failure_config=FailureConfig(max_failures=section.max_failures),
+        ),
+    )
+    try:
+        trainer.fit()
+    except Exception as error:  # noqa: BLE001 - Ray Train's own errors do not survive being sent to another process
+        return _reason(error)
+    return None
 
 
-def _start(job: Job) -> _Fit:
+def _start(job: Job) -> Any:
+    """A reference to what `_fit` will return."""
+    import ray
+
     (job.run / FAILED).unlink(missing_ok=True)
-    fit = _Fit(job)
-    fit.start()
-    return fit
+    return ray.remote(_fit).options(num_cpus=0, max_retries=0).remote(job)
 
 
-def _watch(fit: _Fit, run: Path, total: int, stage: Stage) -> None:
+def _watch(fit: Any, run: Path, total: int, stage: Stage) -> None:
     """Show the journal's newest line until training ends. Raises TrainingFailed."""
+    import ray
+
     read, journal = 0, run / "metrics.jsonl"
-    while fit.is_alive():
-        fit.join(WATCH_EVERY_S)
+    while not ray.wait([fit], timeout=WATCH_EVERY_S)[0]:
+        machine.check_stop()
         if (run / FAILED).is_file():
             error = read_json(run / FAILED)["error"].strip().splitlines()[-1]
             raise TrainingFailed(f"{error}; the traceback is in {run / FAILED}")
@@ -124,8 +121,12 @@ def _watch(fit: _Fit, run: Path, total: int, stage: Stage) -> None:
             metrics = entry["metrics"]
             speed = f"{metrics['tokens_per_s']:.0f} tokens/s, padding {metrics['padding']:.1%}"
             stage.to(entry["step"] + 1, f"loss {metrics['loss']:.3f}, {speed}", total=total)
-    if fit.error:
-        raise TrainingFailed(_reason(fit.error)) from fit.error
+    try:
+        reason = ray.get(fit)
+    except ray.exceptions.RayError as error:
+        reason = _reason(error)
+    if reason:
+        raise TrainingFailed(reason)
 
 
 def _reason(error: Exception) -> str:
