@@ -18,14 +18,18 @@ from hypothesis import strategies as st
 
 from gb_ray.corpus.encoder import Reject
 from gb_ray.corpus.section import Source
-from gb_ray.corpus.source import OpenSource, open_source
+from gb_ray.corpus.sources.source import OpenSource, open_source
 from gb_ray.section import UserError
 
 PACKAGED = "pypi:sdgclassification-benchmark/sdgclassification/benchmark/resources/benchmark.csv"
 
 
 def source_of(path: Path, columns: list[str] | None = None, **keys: Any) -> OpenSource:
-    return open_source(Source(uri=str(path), **keys), columns or ["text"])
+    return open_source(Source(uri=str(path), **keys), columns or ["text"], None)
+
+
+def rows(source: OpenSource) -> list[tuple[int, Any]]:
+    return [entry for part in source.parts() for entry in source.rows(part)]
 
 
 def file_of(folder: Path, name: str, content: str | bytes) -> Path:
@@ -36,7 +40,7 @@ def file_of(folder: Path, name: str, content: str | bytes) -> Path:
 
 def outcomes(source: OpenSource) -> list[tuple[int, Any]]:
     """(number, the row's text or the reason)."""
-    return [(n, str(row) if isinstance(row, Reject) else row["text"]) for n, row in source.rows()]
+    return [(n, str(row) if isinstance(row, Reject) else row["text"]) for n, row in rows(source)]
 
 
 def parquet(path: Path, rows: int = 50) -> Path:
@@ -60,10 +64,10 @@ def a_folder(folder: Path) -> Path:
     [
         (lambda d: d / "absent.csv", "nothing there"),
         (lambda d: file_of(d, "empty.csv", ""), "the file is empty"),
-        (a_folder, "expected a file, found a folder"),
+        (a_folder, "no file there"),
         (truncated, "not a whole parquet file"),
         (lambda d: file_of(d, "x.parquet", "text\nhello\n"), "not a whole parquet file"),
-        (lambda d: file_of(d, "x.txt", "text\nhello\n"), "unknown format '.txt'"),
+        (lambda d: file_of(d, "x.pdf", "text\nhello\n"), "unknown format '.pdf'"),
         (lambda d: file_of(d, "x", "text\nhello\n"), "unknown format ''"),
         (lambda d: file_of(d, "x.csv", "body,label\nhello,a\n"), "no column 'text'; the file has body, label"),
         (lambda d: file_of(d, "x.csv", "text,label\n"), "not one readable csv row"),
@@ -91,15 +95,15 @@ def test_a_column_of_the_filter_must_be_there_too(tmp_path: Path) -> None:
 def test_the_digest_is_that_of_the_bytes_and_another_is_refused(tmp_path: Path) -> None:
     path = file_of(tmp_path, "x.csv", "text\nhello\n")
     right = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert source_of(path, sha256=right).sha256 == right
+    assert source_of(path, sha256=right).listed()[0].fingerprint == right
     with pytest.raises(UserError, match=f"sha256 is {right}, the recipe expects {'0' * 64}"):
         source_of(path, sha256="0" * 64)
 
 
 def test_the_format_may_be_given_and_is_taken_from_the_name_in_any_case(tmp_path: Path) -> None:
-    assert source_of(file_of(tmp_path, "x.TXT", "text\na\n"), format="csv").format == "csv"
-    assert source_of(file_of(tmp_path, "x.CSV", "text\na\n")).format == "csv"
-    assert source_of(file_of(tmp_path, "x.ndjson", '{"text": "a"}\n')).format == "jsonl"
+    assert source_of(file_of(tmp_path, "x.TXT", "text\na\n"), format="csv").files[0].input.format == "csv"
+    assert source_of(file_of(tmp_path, "x.CSV", "text\na\n")).files[0].input.format == "csv"
+    assert source_of(file_of(tmp_path, "x.ndjson", '{"text": "a"}\n')).files[0].input.format == "jsonl"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +120,7 @@ def test_the_format_may_be_given_and_is_taken_from_the_name_in_any_case(tmp_path
 )
 def test_a_wrong_address_in_a_package_is_refused_by_name(uri: str, expected: str) -> None:
     with pytest.raises(UserError) as caught:
-        open_source(Source(uri=uri), ["text"])
+        open_source(Source(uri=uri), ["text"], None)
     assert str(caught.value).startswith(f"{uri}: {expected}")
 
 
@@ -124,9 +128,9 @@ def test_a_package_is_read_and_never_imported() -> None:
     code = f"""
 import sys
 from gb_ray.corpus.section import Source
-from gb_ray.corpus.source import open_source
-source = open_source(Source(uri={PACKAGED!r}), ["text", "sdg"])
-assert sum(1 for _ in source.rows()) > 1000
+from gb_ray.corpus.sources.source import open_source
+source = open_source(Source(uri={PACKAGED!r}), ["text", "sdg"], None)
+assert sum(1 for part in source.parts() for _ in source.rows(part)) > 1000
 print([name for name in sys.modules if name.startswith("sdgclassification")])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -198,7 +202,7 @@ def test_parquet_bytes_that_are_no_text_cost_one_row(tmp_path: Path) -> None:
 )
 def test_a_filter_reads_the_text_of_csv_as_the_recipes_value(text: str, where: Any, kept: bool, tmp_path: Path) -> None:
     source = source_of(file_of(tmp_path, "x.csv", f"text,flag\nhello,{text}\n"), where={"flag": where})
-    assert [source.wanted(row) for _, row in source.rows() if isinstance(row, dict)] == [kept]
+    assert [source.wanted(row) for _, row in rows(source) if isinstance(row, dict)] == [kept]
 
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=20)

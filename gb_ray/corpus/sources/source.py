@@ -1,0 +1,115 @@
+"""A source: the files that a recipe's address stands for, checked, and their rows as the task calls their columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gb_ray.corpus.encoder import Reject
+from gb_ray.corpus.manifest import SourceFile
+from gb_ray.corpus.section import Source
+from gb_ray.corpus.sources.formats.format import FORMATS, Input, inputs
+from gb_ray.corpus.sources.formats.piece import Piece, Row, Rows
+from gb_ray.corpus.sources.storage import files
+from gb_ray.section import UserError
+
+CHECKED_REMOTELY = 1
+"""Files of a bucket whose columns are looked at before a build; those of a disk are all looked at."""
+
+
+@dataclass(frozen=True)
+class OpenInput:
+    """A file, how it is read, and what tells it from another."""
+
+    input: Input
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one task reads of a source."""
+
+    opened: OpenInput
+    piece: Piece
+
+    def fingerprint(self) -> list[Any]:
+        """Equal for parts that hold the same rows."""
+        place = [self.piece.number, self.piece.start, self.piece.stop]
+        return [self.opened.fingerprint, self.opened.input.format, self.opened.input.split, *place]
+
+
+@dataclass(frozen=True)
+class OpenSource:
+    """A source whose files are there, readable as their formats, with the columns that the task needs."""
+
+    section: Source
+    files: list[OpenInput]
+
+    def fingerprint(self) -> list[list[Any]]:
+        """Equal for sources with the same files."""
+        return [[entry.fingerprint, entry.input.format, entry.input.split] for entry in self.files]
+
+    def listed(self) -> list[SourceFile]:
+        """The files, as the manifest names them."""
+        found = [(entry.input.file, entry.fingerprint) for entry in self.files]
+        return [SourceFile(uri=file.uri, bytes=file.size, fingerprint=print) for file, print in found]
+
+    def parts(self) -> list[Part]:
+        """What tasks read; together, in order, all its rows."""
+        return [
+            Part(entry, piece) for entry in self.files for piece in FORMATS[entry.input.format].pieces(entry.input.file)
+        ]
+
+    def rows(self, part: Part) -> Rows:
+        """(number in the file, row or why it is none)."""
+        return FORMATS[part.opened.input.format].rows(part.piece)
+
+    def wanted(self, row: Row) -> bool:
+        """Whether the recipe's `where` keeps this row."""
+        return all(_same(row.get(column), value) for column, value in self.section.where.items())
+
+    def renamed(self, row: Row, columns: list[str]) -> Row:
+        """The row with its columns under the task's names. Raises Reject when one is not there."""
+        found = dict(row)
+        for column in columns:
+            name = self.section.columns.get(column, column)
+            if name not in row:
+                raise Reject(f"no key {name!r}")
+            found[column] = row[name]
+        return found
+
+
+def open_source(section: Source, columns: list[str], split_column: str | None) -> OpenSource:
+    """Check a source before any work is done. Raises UserError when it is unusable as a whole."""
+    unknown = [name for name in section.columns if name not in columns]
+    if unknown:
+        raise UserError(f"{section.uri}: columns: {unknown[0]!r} is no column of the task; it has {', '.join(columns)}")
+    found = inputs(files(section.uri), section.format)
+    found = [input for input in found if input.file.size] or found  # jobs that write folders leave empty files
+    if section.sha256 and len(found) > 1:
+        raise UserError(f"{section.uri}: sha256: is of one file, {len(found)} were found")
+    needed = [*(section.columns.get(column, column) for column in columns), *section.where]
+    if split_column and not section.split:
+        needed.append(split_column)
+    for number, input in enumerate(found):
+        if not input.file.store or number < CHECKED_REMOTELY:
+            _check_columns(input, needed)
+    opened = [OpenInput(input, input.file.fingerprint()) for input in found]
+    if section.sha256 and opened[0].fingerprint != section.sha256:
+        raise UserError(
+            f"{section.uri}: sha256 is {opened[0].fingerprint}, the recipe expects {section.sha256}; "
+            "the file is not the one it was"
+        )
+    return OpenSource(section, opened)
+
+
+def _check_columns(input: Input, needed: list[str]) -> None:
+    found = FORMATS[input.format].columns(input.file)
+    missing = [column for column in needed if column not in found]
+    if missing:
+        raise UserError(f"{input.file.uri}: no column {missing[0]!r}; the file has {', '.join(sorted(found))}")
+
+
+def _same(found: Any, wanted: Any) -> bool:
+    """CSV has only text: compare with the text of the recipe's value as well ('True' and true are the same)."""
+    return found == wanted or (isinstance(found, str) and found.strip().lower() == str(wanted).lower())
