@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 
 from gb_ray.corpus.encoder import Reject
 
-_SPACES = re.compile(r"\s+")
-
 
 def fold(text: str) -> str:
     """NFC, white space folded to one blank, ends stripped: training and answering read a text alike."""
-    return _SPACES.sub(" ", unicodedata.normalize("NFC", text)).strip()
+    if not unicodedata.is_normalized("NFC", text):
+        text = unicodedata.normalize("NFC", text)
+    return " ".join(text.split())
 
 
 def clean_text(value: object, column: str, min_chars: int) -> str:

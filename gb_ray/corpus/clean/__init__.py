@@ -1,0 +1,1 @@
+"""What is done to a text: pure functions, one noun a file."""

@@ -1,0 +1,1 @@
+"""Personal data, masked with typed placeholders."""
