@@ -1,0 +1,1 @@
+"""Near duplicates of a whole corpus, and the leaks among them."""
