@@ -75,29 +75,52 @@ class Call:
             self.stack.enter_context(machine.ray_up(self.args.ray))
 
 
-def corpus(call: Call) -> Outcome:
-    """gb corpus build|check|show RECIPE."""
+def corpus_build(call: Call) -> Outcome:
+    """gb corpus build RECIPE: sources to a corpus, every row accounted for."""
     from gb_ray.corpus import build
 
     plan = call.inputs.corpus
     found = build.existing(plan, call.home)
-    if call.args.what == "build":
-        if found is None:
-            call.ray()
-        corpus = found or build.build(plan, call.home, call.progress)
-        summary = corpus.manifest.summary(corpus.path) | {"reused": found is not None}
-        return DONE, summary, _corpus_lines(summary)
     if found is None:
-        raise UserError(f"{call.args.recipe}: its corpus is not built; run: gb corpus build {call.args.recipe}")
-    summary = found.manifest.summary(found.path)
-    if call.args.what == "show":
-        summary |= {"labels": found.manifest.labels, "sources": [s.model_dump() for s in found.manifest.sources]}
-        summary["label_counts"] = {name: split.labels for name, split in found.manifest.splits.items()}
-        summary["tokens"] = {name: split.tokens for name, split in found.manifest.splits.items()}
-        return DONE, summary, [*_corpus_lines(summary), f"labels     {', '.join(found.manifest.labels)}"]
-    problems = found.check()
-    lines = problems or [f"every shard of {found.path} is what its manifest says"]
-    return FAILED if problems else DONE, summary | {"ok": not problems, "problems": problems}, lines
+        call.ray()
+    corpus = found or build.build(plan, call.home, call.progress)
+    summary = corpus.manifest.summary(corpus.uri) | {"reused": found is not None}
+    return DONE, summary, _corpus_lines(summary)
+
+
+def corpus_check(call: Call) -> Outcome:
+    """gb corpus check X: whether every byte and count of a corpus is still right."""
+    from gb_ray.corpus.catalogue.check import check
+
+    corpus = _corpus(call, call.args.corpus)
+    problems = check(corpus, call.progress)
+    summary = corpus.manifest.summary(corpus.uri) | {"ok": not problems, "problems": problems}
+    return FAILED if problems else DONE, summary, problems or [f"every file of {corpus.uri} is what its manifest says"]
+
+
+def corpus_show(call: Call) -> Outcome:
+    """gb corpus show X: what is in a corpus."""
+    from gb_ray.corpus.catalogue import portrait
+
+    corpus = _corpus(call, call.args.corpus)
+    account = portrait.account(corpus)
+    return DONE, account, portrait.lines(corpus, account)
+
+
+def corpus_list(call: Call) -> Outcome:
+    """gb corpus list: the corpora of the home, and builds that did not end."""
+    from gb_ray.corpus.catalogue import catalogue
+
+    entries = catalogue.entries(call.home)
+    return DONE, {"corpora": entries}, catalogue.lines(call.home, entries)
+
+
+def corpus_diff(call: Call) -> Outcome:
+    """gb corpus diff A B: what differs in two corpora, down to their rows."""
+    from gb_ray.corpus.catalogue import diff
+
+    account = diff.diff(_corpus(call, call.args.a), _corpus(call, call.args.b), call.progress)
+    return DONE, account, diff.lines(account)
 
 
 def plan(call: Call) -> Outcome:
@@ -156,7 +179,6 @@ def evaluate(call: Call) -> Outcome:
     version = _resolve(call)
     call.ray()
     corpus = build.build(inputs.corpus, call.home, call.progress)
-    corpus.order(call.args.split, 0)
     with call.progress.stage("evaluate"):
         metrics = measure(version.path, corpus, (call.args.split,), inputs.recipe.train.workers)
     account = {"model": describe(version), "corpus": corpus.manifest.digest, "metrics": metrics}
@@ -276,6 +298,24 @@ def quickstart(call: Call) -> Outcome:
 # --- shared by verbs ------------------------------------------------------------------------------------------------
 
 
+def _corpus(call: Call, where: str) -> Any:
+    """The corpus of a recipe, or the one in a directory or at an address."""
+    from gb_ray.corpus.corpus import Corpus
+
+    path = Path(where).expanduser()
+    if path.suffix in (".yaml", ".yml"):
+        from gb_ray.corpus import build
+        from gb_ray.finetune import check
+
+        found = build.existing(check(load(path, call.args.overrides), path).corpus, call.home)
+        if found is None:
+            raise UserError(f"{where}: its corpus is not built; run: gb corpus build {where}")
+        return found
+    if "://" not in where and not path.exists():
+        raise UserError(f"{where}: nothing there; expected a corpus (gb corpus list names them) or a recipe (.yaml)")
+    return Corpus.open(where if "://" in where else path)
+
+
 def _resolve(call: Call) -> Any:
     from gb_ray.registry.versions import local, resolve
 
@@ -322,6 +362,10 @@ def _metric_lines(metrics: dict[str, Any]) -> list[str]:
 
 
 def _answer_line(answer: dict[str, Any]) -> str:
+    if "values" in answer:
+        return ", ".join(f"{name} {value:.4g}" for name, value in answer["values"].items())
+    if "labels" in answer:
+        return ", ".join(f"{name} {answer['probabilities'][name]:.3f}" for name in answer["labels"]) or "(no label)"
     if "label" in answer:
         return f"{answer['label']}  {answer['probabilities'][answer['label']]:.3f}"
     return ", ".join(f"{e['text']} [{e['label']} {e['score']:.2f}]" for e in answer["entities"]) or "(no entity)"
@@ -383,9 +427,9 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--debug", action="store_true", help="show where an error came from")
 
     def add(
-        name: str, verb: Verb, *what: str, recipe: str = "", default: Path | None = None
+        name: str, verb: Verb, *what: str, recipe: str = "", default: Path | None = None, under: Any = verbs
     ) -> argparse.ArgumentParser:
-        sub = verbs.add_parser(name, parents=[common], help=(verb.__doc__ or "").split(": ", 1)[-1])
+        sub = under.add_parser(name, parents=[common], help=(verb.__doc__ or "").split(": ", 1)[-1])
         sub.set_defaults(verb=verb)
         if what:
             sub.add_argument("what", choices=what)
@@ -396,7 +440,17 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(overridable=bool(recipe))
         return sub
 
-    add("corpus", corpus, "build", "check", "show", recipe="positional")
+    corpus = verbs.add_parser("corpus", help="build, check, show, list and compare corpora")
+    under = corpus.add_subparsers(required=True, metavar="WHAT")
+    add("build", corpus_build, recipe="positional", under=under)
+    for name, verb in (("check", corpus_check), ("show", corpus_show)):
+        sub = add(name, verb, under=under)
+        sub.add_argument("corpus", metavar="X", help="a recipe (.yaml), or a corpus' directory or address")
+        sub.set_defaults(overridable=True)
+    add("list", corpus_list, under=under)
+    sub = add("diff", corpus_diff, under=under)
+    sub.add_argument("a", metavar="A", help="a recipe (.yaml), or a corpus' directory or address")
+    sub.add_argument("b", metavar="B", help="another")
     add("plan", plan, recipe="positional")
     add("finetune", finetune, recipe="positional")
     add("register", register).add_argument("run", type=Path, help="the run's directory")
