@@ -1,74 +1,44 @@
-"""Sources to corpus with Ray, every row accounted for.
+"""Sources to corpus, every row accounted for.
 
-    read + clean ─▶ sort by id ─▶ duplicates out ─▶ survey ─▶ split + tokenise ─▶ lanes
-        │                              │               └ labels, strata
-        └ quarantine/                  └ counted
+    read + clean ─▶ buckets by id ─▶ near duplicates ─▶ tokenise ─▶ lanes
+        │             │ duplicates out    │ out
+        └ left-out    └ splits            └ leaks out
 
-The id of a row is a hash of its content, so one sort by it is the global shuffle (hashes are uniform), brings
-duplicates together, and gives the same order whatever the machines did.
+Ray Data works through each stage; a stage's results are files, so a build that was killed goes on where it was, no
+process holds more than a bucket, and the next build reads again only what changed.
+
+    corpora/NAME.parts/         what was read of each file, for the next build of NAME
+    corpora/NAME-KEY.building/  the later stages, until the corpus is whole; then it becomes
+    corpora/NAME-KEY/           the corpus
 """
 
 from __future__ import annotations
 
-import hashlib
+import errno
+import fcntl
 import json
 import os
 import shutil
-from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from gb_ray.corpus import lanes, read, unique
-from gb_ray.corpus.encode import encode, survey
-from gb_ray.corpus.encoder import Encoder
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from gb_ray.corpus.catalogue.card import card
+from gb_ray.corpus.corpus import Corpus, seal
 from gb_ray.corpus.location import sha256
-from gb_ray.corpus.manifest import Corpus, Funnel, Manifest, write
-from gb_ray.corpus.section import CorpusSection
-from gb_ray.corpus.source import OpenSource, open_source
+from gb_ray.corpus.manifest import SPLITS, FileEntry, Manifest, SplitEntry
+from gb_ray.corpus.near import near
+from gb_ray.corpus.plan import Plan
+from gb_ray.corpus.stages import account, bucket, encode, lanes, read, split, stage, tables
+from gb_ray.corpus.stages.stage import Result
 from gb_ray.progress import Progress
 from gb_ray.section import UserError
-
-SPLITS = ("train", "validation", "test")
-TOKENIZER_FILES = ("tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is to be built, its inputs checked."""
-
-    name: str
-    task: str
-    section: CorpusSection
-    encoder: Encoder
-    sources: list[OpenSource]
-    tokenizer_sha256: str
-
-    @property
-    def key(self) -> str:
-        """sha256 (hex) of everything that decides the corpus; the same key, the same corpus."""
-        content = {
-            "sources": [source.sha256 for source in self.sources],
-            "section": self.section.model_dump(mode="json"),
-            "task": [self.task, self.encoder.fingerprint()],
-            "tokenizer": self.tokenizer_sha256,
-        }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-    def path(self, home: Path) -> Path:
-        """Where its corpus is, or will be."""
-        return home / "corpora" / f"{self.name}-{self.key[:12]}"
-
-
-def prepare(name: str, task: str, section: CorpusSection, encoder: Encoder, backbone: Path) -> Plan:
-    """Check every source before any work. Raises UserError."""
-    sources = [open_source(source, encoder.columns) for source in section.sources]
-    return Plan(name, task, section, encoder, sources, _tokenizer_sha256(backbone))
-
-
-def _tokenizer_sha256(backbone: Path) -> str:
-    """sha256 (hex) of all the files that decide what a tokenizer does, whichever of them it has."""
-    found = {path for pattern in TOKENIZER_FILES for path in backbone.glob(pattern)}
-    return hashlib.sha256(json.dumps([[path.name, sha256(path)] for path in sorted(found)]).encode()).hexdigest()
 
 
 def existing(plan: Plan, home: Path) -> Corpus | None:
@@ -80,83 +50,227 @@ def existing(plan: Plan, home: Path) -> Corpus | None:
 def build(plan: Plan, home: Path, progress: Progress) -> Corpus:
     """The corpus of a plan, built under `home/corpora`; Ray must be up. An existing one is opened, not built again.
 
-    Raises UserError when no row is left to train on or more than `max_quarantine` of them were quarantined; the
-    quarantined rows then stay in `home/corpora/NAME-KEY.failed/quarantine`.
+    Raises UserError when no row is left to train on, when more than `max_quarantine` of them were quarantined (those
+    rows then stay in `home/corpora/NAME-KEY.failed/left-out`), when the disk is full, or when somebody else builds it.
     """
-    if found := existing(plan, home):
-        return found
     final = plan.path(home)
-    partial = final.with_name(f"{final.name}.building-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)  # of a build that was killed and had this process number
-    partial.mkdir(parents=True)
-    try:
-        corpus = _build(plan, partial, progress)
+    work = final.with_name(f"{final.name}.building")
+    work.mkdir(parents=True, exist_ok=True)
+    with _locked(work):
+        if found := existing(plan, home):
+            shutil.rmtree(work)
+            return found
         try:
-            partial.rename(final)
-        except OSError:
-            if found := existing(plan, home):  # another process built it meanwhile
-                return found
+            corpus = _Build(plan, final.with_name(f"{plan.name}.parts"), work, progress).run()
+        except _Refused as error:
+            failed = final.with_name(f"{final.name}.failed")
+            shutil.rmtree(failed, ignore_errors=True)
+            (work / "corpus").rename(failed)
+            shutil.rmtree(work)
+            raise UserError(f"{error}\nThe rows left out are in {failed / 'left-out'}") from None
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise stage.disk_full(error) from None
             raise
+        corpus.path.rename(final)
+        shutil.rmtree(work)
         return Corpus(final, corpus.manifest)
-    except UserError:
-        failed = final.with_name(f"{final.name}.failed")
-        shutil.rmtree(failed, ignore_errors=True)
-        partial.rename(failed)
-        raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
-def _build(plan: Plan, out: Path, progress: Progress) -> Corpus:
-    with progress.stage("read", unit="rows") as stage:
-        rows, tallies = read.read(plan.sources, plan.encoder, stage)
-        reasons = read.quarantine(rows, tallies, out / "quarantine")
-        _refuse_if_too_many(reasons, tallies, plan)
-    with progress.stage("shuffle"):
-        blocks, duplicates = unique.unique(rows)
-        labels, cuts = survey(blocks, plan.encoder, plan.section.splits)
-        if len(labels) == 1:
-            raise UserError(f"{plan.name}: every row has the label {labels[0]!r}; there is nothing to learn")
-    total = sum(block.rows for block in blocks)
-    with progress.stage("tokenise", total=total, unit="samples") as stage:
-        encoded = encode(blocks, plan.encoder, labels, cuts, stage)
-    with progress.stage("write", total=total, unit="samples") as stage:
-        splits = {name: lanes.write_split(encoded, name, labels, plan.section, out, stage) for name in SPLITS}
-    funnel = Funnel(
-        read=sum(entry.read for entry in tallies),
-        filtered=sum(entry.filtered for entry in tallies),
-        quarantined=sum(reasons.values()),
-        reasons=dict(sorted(reasons.items())),
-        duplicates=duplicates.removed,
-        conflicting=duplicates.conflicting,
-        samples=sum(split.samples for split in splits.values()),
-    )
-    if funnel.read != funnel.filtered + funnel.quarantined + funnel.duplicates + funnel.samples:
-        raise RuntimeError(f"rows are not accounted for: {funnel}")
-    if splits["train"].samples == 0:
-        raise UserError(f"{plan.name}: no row is left to train on: {funnel.model_dump()}")
-    manifest = Manifest(
-        name=plan.name,
-        key=plan.key,
-        task=plan.task,
-        encoder=plan.encoder.fingerprint(),
-        labels=labels,
-        sources=tallies,
-        funnel=funnel,
-        lanes=plan.section.lanes,
-        shard_rows=plan.section.shard_rows,
-        window_shards=plan.section.window_shards,
-        splits=splits,
-    )
-    return write(out, manifest)
+class _Refused(Exception):
+    """The sources make no corpus that one would want to train on."""
 
 
-def _refuse_if_too_many(reasons: Counter[str], tallies: list[read.SourceEntry], plan: Plan) -> None:
-    candidates = sum(entry.read - entry.filtered for entry in tallies)
-    share = reasons.total() / max(1, candidates)
-    if share > plan.section.max_quarantine:
-        worst = ", ".join(f"{count} x {reason}" for reason, count in reasons.most_common(3))
-        raise UserError(
-            f"{plan.name}: {share:.1%} of {candidates} rows were quarantined ({worst}); corpus.max_quarantine allows "
-            f"{plan.section.max_quarantine:.1%}. See corpora/{plan.name}-{plan.key[:12]}.failed/quarantine/rows.jsonl"
+@contextmanager
+def _locked(work: Path) -> Iterator[None]:
+    """Keep a second process off this build. The lock ends with its process, however it ends."""
+    with (work / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise UserError(f"{work.name}: process {file.read()} builds this corpus; wait for it, or stop it") from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+class _Build:
+    """One build; `run` is its order of stages."""
+
+    def __init__(self, plan: Plan, parts: Path, work: Path, progress: Progress):
+        self.plan, self.section, self.progress = plan, plan.section, progress
+        self.parts, self.work, self.out = parts, work, work / "corpus"
+        # It takes seconds to load and is not needed before everything is read.
+        self.encoder = ThreadPoolExecutor(1).submit(plan.encoder.ready)
+        self.readings = [
+            (number, read.Reading(source, part, plan.encoder, plan.section, plan.code))
+            for number, source in enumerate(plan.sources)
+            for part in source.parts()
+        ]
+
+    def run(self) -> Corpus:
+        """All stages, in order."""
+        found = self._read()
+        left_out = self._gather_left_out()
+        sources = account.sources(self.plan.sources, [number for number, _ in self.readings], found)
+        if problem := account.too_many(sources, found, self.section.max_quarantine):
+            raise _Refused(f"{self.plan.name}: {problem}")
+        buckets, shuffled = self._shuffle(found)
+        labels, unique = bucket.tally(shuffled)
+        if len(labels) == 1 and self.plan.encoder.chooses_one:
+            raise _Refused(f"{self.plan.name}: every row has the label {labels[0]!r}; there is nothing to learn")
+        removed = self._near_duplicates(buckets)
+        splits = self._deal(*self._tokenise(buckets, removed, labels), labels)
+        funnel = account.funnel(sources, found, unique, removed, splits)
+        if splits["train"].samples == 0:
+            raise _Refused(f"{self.plan.name}: no row is left to train on: {funnel.model_dump()}")
+        manifest = Manifest(
+            name=self.plan.name,
+            task=self.plan.task,
+            encoder=self.plan.encoder.fingerprint(),
+            section=self.section.model_dump(mode="json"),
+            labels=labels,
+            sources=sources,
+            funnel=funnel,
+            lanes=self.section.lanes,
+            shard_rows=self.section.shard_rows,
+            window_shards=self.section.window_shards,
+            splits=splits,
+            files=left_out,
         )
+        return self._seal(manifest)
+
+    def _read(self) -> list[Result]:
+        with self.progress.stage("read", unit="rows") as shown:
+            seen = _adder(lambda result: result["read"], shown.to)
+            return stage.run([reading for _, reading in self.readings], read.read, self.parts, seen)
+
+    def _gather_left_out(self) -> list[FileEntry]:
+        """The rows left out, one file a piece that has any."""
+        folder = self.out / "left-out"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        found = [self.parts / reading.name / read.LEFT_OUT for _, reading in self.readings]
+        files = []
+        for number, file in enumerate(file for file in found if file.stat().st_size):
+            copy = folder / f"part-{number:05d}.jsonl"
+            shutil.copyfile(file, copy)
+            files.append(self._listed(copy))
+        return files
+
+    def _shuffle(self, found: list[Result]) -> tuple[list[Path], list[Result]]:
+        """The buckets' files, and what was counted."""
+        parts = [
+            bucket.Part(self.parts / reading.name / f"part-{part:04d}.arrow", number)
+            for (number, reading), result in zip(self.readings, found, strict=True)
+            for part in range(len(result["parts"]))
+        ]
+        if not parts:
+            raise _Refused(f"{self.plan.name}: not one usable row: {dict(account.added(found, 'reasons'))}")
+        rows = sum(sum(result["parts"]) for result in found)
+        with self.progress.stage("shuffle", total=rows, unit="rows") as shown:
+            cuts = split.cuts(self.section.splits, self.plan.encoder, [part.path for part in parts])
+            of = bucket.count(rows, sum(result["bytes"] for result in found))
+            items = [bucket.Bucket(number, of, parts, self.plan.encoder, cuts) for number in range(of)]
+            seen = _adder(lambda result: result["rows"] + result["duplicates"], shown.to)
+            results = stage.run(items, bucket.merge, self.work, seen)
+        return [self.work / item.name / bucket.FILE for item in items], results
+
+    def _near_duplicates(self, buckets: list[Path]) -> list[NDArray[np.int8]] | None:
+        """What becomes of each row of each bucket; None when near duplicates stay."""
+        section = self.section.duplicates
+        if section.near == "keep":
+            return None
+        file = self.work / "near.npz"
+        if not file.is_file():
+            with self.progress.stage("near duplicates"):
+                removed = near.find(buckets, section.similarity, section.near)
+            pairs = [json.dumps(vars(example)) + "\n" for example in removed.examples]
+            (self.work / "near-duplicates.jsonl").write_text("".join(pairs), encoding="utf-8")
+            beside = file.with_name("near.part.npz")
+            np.savez(beside, *removed.flags)
+            beside.rename(file)
+        with np.load(file) as saved:
+            return [saved[f"arr_{number}"] for number in range(len(buckets))]
+
+    def _tokenise(
+        self, buckets: list[Path], removed: list[NDArray[np.int8]] | None, labels: list[str]
+    ) -> tuple[list[Path], list[Result]]:
+        """The files of samples, and which splits and strata they hold."""
+        strata = [self._weights.index(source.section.weight) for source in self.plan.sources]
+        items = [
+            encode.Encoding(
+                number=number,
+                bucket=path,
+                removed=removed[number] if removed else None,
+                encoder=self.encoder.result(),
+                labels=labels,
+                strata=strata,
+                keep_text=self.section.keep_text,
+            )
+            for number, path in enumerate(buckets)
+        ]
+        rows = sum(len(tables.read(path)) for path in buckets)
+        gone = sum(int(np.count_nonzero(flags)) for flags in removed) if removed else 0
+        with self.progress.stage("tokenise", total=rows - gone, unit="samples") as shown:
+            seen = _adder(lambda result: result["rows"], shown.to)
+            results = stage.run(items, encode.encode, self.work, seen)
+        return [self.work / item.name / encode.FILE for item in items], results
+
+    def _deal(self, files: list[Path], encoded: list[Result], labels: list[str]) -> dict[str, SplitEntry]:
+        """Write the lanes of every split."""
+        pieces = encode.pieces(files, encoded)
+        with self.progress.stage("write", total=sum(result["rows"] for result in encoded), unit="samples") as shown:
+            groups = [
+                group
+                for key, found in pieces.items()
+                for group in lanes.groups(*key, found, self.section, bool(labels), self.out)
+            ]
+            seen = _adder(lambda result: sum(shard["rows"] for shard in result["shards"]), shown.to)
+            dealt = list(zip(groups, stage.run(groups, lanes.deal, self.work / "written", seen), strict=True))
+        return {
+            name: lanes.split_entry(
+                self._weights if name == "train" else [1.0],
+                [(group, result) for group, result in dealt if group.split == name],
+                labels,
+                self.section.lanes,
+            )
+            for name in SPLITS
+        }
+
+    def _seal(self, manifest: Manifest) -> Corpus:
+        """Write the data card and the manifest; forget what earlier builds read and this one did not."""
+        files = list(manifest.files)
+        pairs = self.work / "near-duplicates.jsonl"
+        if pairs.is_file():
+            files.append(self._listed(shutil.copyfile(pairs, self.out / "left-out" / pairs.name)))
+        first = pq.read_table(self.out / manifest.splits["train"].shards[0].path).slice(0, 3).to_pylist()
+        (self.out / "README.md").write_text(card(manifest, first), encoding="utf-8")
+        files.append(self._listed(self.out / "README.md"))
+        corpus = seal(self.out, manifest.model_copy(update={"files": files}))
+        used = {reading.name for _, reading in self.readings}
+        for folder in self.parts.iterdir():
+            if folder.name not in used:
+                shutil.rmtree(folder)
+        return corpus
+
+    @property
+    def _weights(self) -> list[float]:
+        return sorted({source.section.weight for source in self.plan.sources})
+
+    def _listed(self, file: Path) -> FileEntry:
+        return FileEntry(path=str(file.relative_to(self.out)), bytes=file.stat().st_size, sha256=sha256(file))
+
+
+def _adder(count: Callable[[Result], int], show: Callable[[int], Any]) -> Callable[[Result], None]:
+    """Shows the running sum of what results count."""
+    total = 0
+
+    def seen(result: Result) -> None:
+        nonlocal total
+        total += count(result)
+        show(total)
+
+    return seen

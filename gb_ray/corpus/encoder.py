@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, Self
 
 import pyarrow as pa
+
+Fields = dict[str, Any]
+"""A clean row: what `Encoder.fields` says."""
 
 
 class Reject(Exception):
@@ -17,26 +21,42 @@ class Encoder(Protocol):
     columns: list[str]
     """The columns every source must have."""
 
+    @property
+    def text_columns(self) -> list[str]:
+        """Those of the columns that hold text: strings, or lists and mappings of strings."""
+
+    chooses_one: bool
+    """Whether every answer is one of the labels: with a single label there is nothing to learn."""
+
     fields: pa.Schema
     """Of a clean row."""
 
     samples: pa.Schema
     """Of what `encode` adds: `input_ids` (list<int32>) and the label columns."""
 
-    def clean(self, row: dict[str, Any]) -> dict[str, Any]:
+    def ready(self) -> Self:
+        """The same with all that `encode` loads in it, so that workers need not load it."""
+
+    def clean(self, row: dict[str, Any]) -> Fields:
         """The fields of a row. Raises Reject."""
 
-    def identity(self, fields: dict[str, Any]) -> str:
+    def text(self, fields: Fields) -> str:
+        """The text by which a row's language, quality and near duplicates are judged."""
+
+    def with_text(self, fields: Fields, change: Callable[[str], str]) -> Fields:
+        """The fields with every text passed through `change`."""
+
+    def identity(self, fields: Fields) -> str:
         """Two rows with the same identity are duplicates."""
 
-    def stratum(self, fields: dict[str, Any]) -> str:
-        """Splits keep the share of each stratum."""
+    def stratum(self, fields: Fields) -> str:
+        """Stratified splits keep the share of each stratum."""
 
-    def labels_of(self, fields: dict[str, Any]) -> set[str]:
+    def labels_of(self, fields: Fields) -> set[str]:
         """The labels a row uses."""
 
-    def encode(self, rows: list[dict[str, Any]], labels: list[str]) -> dict[str, list[Any]]:
-        """The sample columns of clean rows; `labels[i]` gets the number i."""
+    def encode(self, rows: list[Fields], labels: list[str]) -> dict[str, Any]:
+        """The sample columns of clean rows (lists or Arrow arrays); `labels[i]` gets the number i."""
 
     def fingerprint(self) -> dict[str, Any]:
         """Everything that decides what `clean` and `encode` return (JSON)."""

@@ -1,0 +1,201 @@
+"""First stage of a build: every row of every source, cleaned, or with the reason why it is left out.
+
+What a piece of a file gives is kept for the next build: a corpus with one more file reads that file alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gb_ray.corpus.clean.cleaner import Cleaner, Dropped
+from gb_ray.corpus.encoder import Encoder, Fields, Reject
+from gb_ray.corpus.near.lsh import bands
+from gb_ray.corpus.section import CorpusSection
+from gb_ray.corpus.sources.formats.piece import Row
+from gb_ray.corpus.sources.source import OpenSource, Part
+from gb_ray.corpus.stages import tables
+from gb_ray.corpus.stages.stage import Result
+
+CHUNK_ROWS = 1024
+PART_BYTES = 64 << 20
+LEFT_OUT = "left-out.jsonl"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A piece of a source's file to read, and how."""
+
+    source: OpenSource
+    part: Part
+    encoder: Encoder
+    section: CorpusSection
+    code: str
+
+    @property
+    def name(self) -> str:
+        """sha256 (hex) of what decides the outcome; the source's place in the recipe does not."""
+        how = self.section.model_dump(mode="json", include={"clean", "duplicates", "min_chars"})
+        how["splits"] = self.section.splits.column
+        what = [self.part.fingerprint(), self.source.section.model_dump(mode="json", exclude={"weight", "licence"})]
+        content = json.dumps([what, how, self.encoder.fingerprint(), self.code], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def schema(encoder: Encoder, section: CorpusSection) -> pa.Schema:
+    """Of a cleaned row. `key` is what the split goes by: a group, or a time in seconds or as it is."""
+    fields = [("id", tables.ID), ("row", pa.int64()), ("split", pa.string()), ("language", pa.string())]
+    if section.splits.by in ("group", "time"):
+        fields.append(("key", pa.string() if section.splits.by == "group" else pa.float64()))
+    if section.duplicates.near != "keep" and "text" not in encoder.fields.names:
+        fields.append(("text", pa.string()))
+    return pa.schema([*fields, *encoder.fields])
+
+
+def read(reading: Reading, folder: Path) -> Result:
+    """Write part-*.arrow, each in order of id, and left-out.jsonl; count."""
+    reader = _PieceReader(reading, folder)
+    chunk: list[tuple[int, Row | Reject]] = []
+    for entry in reading.source.rows(reading.part):
+        chunk.append(entry)
+        if len(chunk) == CHUNK_ROWS:
+            reader.take(chunk)
+            chunk = []
+    reader.take(chunk)
+    return reader.finish()
+
+
+class _PieceReader:
+    """Gathers cleaned rows until they fill a part; memory is bounded by PART_BYTES and one chunk."""
+
+    def __init__(self, reading: Reading, folder: Path):
+        self.reading, self.folder = reading, folder
+        self.schema = schema(reading.encoder, reading.section)
+        self.cleaner = Cleaner(reading.section.clean, reading.encoder, reading.source.section.language)
+        self.counts: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.languages: Counter[str] = Counter()
+        self.parts: list[int] = []
+        self.bytes = 0
+        self.pending: list[pa.Table] = []
+        self.left_out = (folder / LEFT_OUT).open("w", encoding="utf-8")
+
+    def take(self, chunk: list[tuple[int, Row | Reject]]) -> None:
+        """Clean some rows."""
+        self.counts["read"] += len(chunk)
+        usable: list[tuple[int, Row, Any]] = []
+        for number, row in chunk:
+            if isinstance(row, Reject):
+                self._leave("quarantined", number, row, {})
+            elif not self.reading.source.wanted(row):
+                self.counts["filtered"] += 1
+            else:
+                try:
+                    renamed = self.reading.source.renamed(row, self.reading.encoder.columns)
+                    usable.append((number, renamed, self._key(row)))
+                except Reject as reject:
+                    self._leave("quarantined", number, reject, row)
+        kept = []
+        outcomes = self.cleaner.clean([row for _, row, _ in usable])
+        for (number, row, key), outcome in zip(usable, outcomes, strict=True):
+            if isinstance(outcome, tuple):
+                kept.append(self._row(number, key, outcome))
+            else:
+                self._leave("dropped" if isinstance(outcome, Dropped) else "quarantined", number, outcome, row)
+        if kept:
+            self._keep(kept)
+
+    def finish(self) -> Result:
+        """Write what is pending. Returns the tally."""
+        self._flush()
+        self.left_out.close()
+        counts = {what: self.counts[what] for what in ("read", "filtered", "quarantined", "dropped", "kept")}
+        cleaned = {"repaired": self.cleaner.counts.repaired, "masked": dict(self.cleaner.counts.masked)}
+        return {**counts, **cleaned, "reasons": dict(self.reasons), "parts": self.parts, "bytes": self.bytes}
+
+    def _key(self, row: Row) -> str | float | None:
+        splits = self.reading.section.splits
+        if splits.column is None:
+            return None
+        return split_key(row.get(splits.column), splits.column, splits.by)
+
+    def _row(self, number: int, key: str | float | None, outcome: tuple[Fields, str | None]) -> dict[str, Any]:
+        fields, language = outcome
+        encoder, source = self.reading.encoder, self.reading.source.section
+        split = source.split or self.reading.part.opened.input.split
+        id = hashlib.blake2b(encoder.identity(fields).encode(), digest_size=16).digest()
+        row = {"id": id, "row": number, "split": split, "language": language, "key": key, **fields}
+        return row | ({} if "text" in fields else {"text": encoder.text(fields)})
+
+    def _keep(self, rows: list[dict[str, Any]]) -> None:
+        table = pa.Table.from_pylist(rows, self.schema)
+        near = self.reading.section.duplicates
+        if near.near != "keep":
+            keys = bands([row["text"] for row in rows], near.similarity)
+            column = pa.FixedSizeListArray.from_arrays(pa.array(keys.ravel(), pa.uint64()), keys.shape[1])
+            table = table.append_column("bands", column)
+        self.counts["kept"] += len(rows)
+        self.pending.append(table)
+        if sum(table.nbytes for table in self.pending) > PART_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self.pending:
+            return
+        table = pa.concat_tables(self.pending).combine_chunks()
+        table = table.take(pc.sort_indices(table, sort_keys=[("id", "ascending"), ("row", "ascending")]))
+        tables.write(table, self.folder / f"part-{len(self.parts):04d}.arrow")
+        self.parts.append(len(table))
+        self.bytes += table.nbytes
+        self.pending = []
+
+    def _leave(self, step: str, number: int, why: Reject | Dropped, row: Row) -> None:
+        self.counts[step] += 1
+        self.reasons[str(why)] += 1
+        excerpt = _excerpt(row)
+        if self.reading.section.clean.personal:
+            from gb_ray.corpus.clean.personal.masker import Masker
+
+            excerpt = Masker().mask(excerpt)[0]
+        place = {"source": self.reading.source.section.uri, "file": self.reading.part.piece.file.uri, "row": number}
+        line = {**place, "step": step, "reason": str(why), "excerpt": excerpt}
+        self.left_out.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def split_key(value: Any, column: str, by: str) -> str | float:
+    """A group as text, a time as seconds since 1970 (or as the number it is). Raises Reject."""
+    if value is None or value == "":
+        raise Reject(f"{column} is missing")
+    if by == "group":
+        return str(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    try:
+        return float(value) if not hasattr(value, "isoformat") and _numeric(value) else _seconds(value)
+    except (ValueError, TypeError):
+        raise Reject(f"{column} is not a time") from None
+
+
+def _numeric(value: Any) -> bool:
+    return str(value).replace(".", "", 1).lstrip("-").isdigit()
+
+
+def _seconds(value: Any) -> float:
+    return (
+        float(np.datetime64(value.isoformat() if hasattr(value, "isoformat") else value, "us").astype(np.int64)) / 1e6
+    )
+
+
+def _excerpt(row: Row) -> str:
+    try:
+        return json.dumps(row, default=repr, ensure_ascii=False)[:200].encode(errors="replace").decode()
+    except RecursionError:
+        return ""
