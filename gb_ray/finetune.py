@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import gb_ray
 from gb_ray.corpus import build
+from gb_ray.corpus.corpus import Corpus
 from gb_ray.corpus.location import sha256
-from gb_ray.corpus.manifest import Corpus
+from gb_ray.corpus.plan import Plan as CorpusPlan
+from gb_ray.corpus.plan import prepare
 from gb_ray.model import load, package
 from gb_ray.progress import Progress
 from gb_ray.recipe import Recipe, load_policy
@@ -49,7 +51,7 @@ class Inputs:
     policy: Policy
     backbone: Path
     task: Task
-    corpus: build.Plan
+    corpus: CorpusPlan
 
 
 def check(recipe: Recipe, path: Path) -> Inputs:
@@ -58,7 +60,7 @@ def check(recipe: Recipe, path: Path) -> Inputs:
     name, section = recipe.task
     task = make(section, str(backbone), recipe.model.max_tokens, recipe.corpus.min_chars)
     policy = load_policy(path.parent / recipe.registry.policy)
-    return Inputs(recipe, policy, backbone, task, build.prepare(recipe.name, name, recipe.corpus, task, backbone))
+    return Inputs(recipe, policy, backbone, task, prepare(recipe.name, name, recipe.corpus, task, backbone))
 
 
 def finetune(inputs: Inputs, home: Path, tracking: Tracking, progress: Progress, reuse: bool = False) -> dict[str, Any]:
@@ -155,6 +157,7 @@ def _carry_through(inputs: Inputs, corpus: Corpus, run: Run, tracking: Tracking,
     run_id = _open_run(recipe, corpus, run, tracking, progress)
     for line in plan(recipe, corpus, inputs.backbone, use_gpus(recipe)).lines():
         progress.say(f"plan: {line}")
+    inputs = replace(inputs, task=inputs.task.prepare(corpus))
     shipper = Shipper(run.journal, tracking, run_id)
     try:
         if "before" not in run.state:
@@ -167,7 +170,7 @@ def _carry_through(inputs: Inputs, corpus: Corpus, run: Run, tracking: Tracking,
         manifest = package.amend(run.model, metrics=after, before=run.state["before"])
         (run.model / "README.md").write_text(card(manifest), encoding="utf-8")
         account = {"run_id": run_id, "page": run.state["page"], **trained, "metrics": after}
-        account |= {"before": run.state["before"], "corpus": corpus.manifest.summary(corpus.path)}
+        account |= {"before": run.state["before"], "corpus": corpus.manifest.summary(corpus.uri)}
         run.update(account=account)
         return finish(run, tracking, shipper, progress)
     except KeyboardInterrupt:  # Stopped, or what Ray makes of it
@@ -247,7 +250,7 @@ def code_digest() -> str:
     """sha256 (hex) of the source that decides a run's weights: it is there also where no version control is."""
     folder = Path(gb_ray.__file__).parent
     digest = hashlib.sha256()
-    for file in sorted(file for part in DECIDES for file in (folder / part).glob("*.py")):
+    for file in sorted(file for part in DECIDES for file in (folder / part).rglob("*.py")):
         digest.update(f"{file.relative_to(folder)} {sha256(file)}\n".encode())
     return digest.hexdigest()
 

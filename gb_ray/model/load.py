@@ -59,7 +59,9 @@ def new(section: ModelSection, task: Task, labels: list[str], seed: int) -> torc
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         folder = backbone(section)
-        model = _open(folder, task.architecture, section.attention, _head(labels) | _dropout(folder, section.dropout))
+        model = _open(
+            folder, task.architecture, section.attention, task.head(labels) | _dropout(folder, section.dropout)
+        )
     if section.freeze_embeddings:
         model.get_input_embeddings().weight.requires_grad_(False)
     return model
@@ -69,11 +71,6 @@ def exported(folder: Path, architecture: str) -> torch.nn.Module:
     """An exported model in fp32, in evaluation mode. Attention is sdpa, which answers fastest."""
     check_safe(folder, str(folder))
     return _open(folder, architecture, "sdpa", {}).eval()
-
-
-def _head(labels: list[str]) -> dict[str, Any]:
-    numbered = dict(enumerate(labels))
-    return {"id2label": numbered, "label2id": {name: i for i, name in numbered.items()}}
 
 
 def _dropout(folder: Path, rate: float | None) -> dict[str, float]:

@@ -74,9 +74,9 @@ def verify(path: Path) -> dict[str, Any]:
 
 def task_of(path: Path, manifest: dict[str, Any]) -> Task:
     """The task an exported model was trained for, over the tokenizer beside it."""
-    described = next(iter(manifest["tasks"].values()))
+    name, described = next(iter(manifest["tasks"].items()))
     section: TaskSection = TypeAdapter(TaskSection).validate_python(described["section"])
-    return make(section, str(path), manifest["max_tokens"])
+    return make(section, str(path), manifest["max_tokens"], state=manifest.get("state", {}).get(name))
 
 
 def _write(path: Path, manifest: dict[str, Any]) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 
 from gb_ray.model import load, package
-from gb_ray.tasks.tokenizer import tokenizer
+from gb_ray.section import UserError
+from gb_ray.tasks.causal_lm import CausalLm
+from gb_ray.tasks.tokenizer import padding, tokenizer
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,12 @@ class Predictor:
     def __init__(self, path: Path):
         self.manifest: dict[str, Any] = package.verify(path)
         self.labels: list[str] = next(iter(self.manifest["tasks"].values()))["labels"]
-        self.task = package.task_of(path, self.manifest)
+        task = package.task_of(path, self.manifest)
+        if isinstance(task, CausalLm):
+            raise UserError(f"{path}: a causal-lm model; this version answers with models of the other tasks alone")
+        self.task = task
         self.model = load.exported(path, self.task.architecture)
-        self._tokenizer = tokenizer(str(path))
+        self._pad = padding(tokenizer(str(path)))
 
     def encode(self, texts: list[str]) -> list[Encoded]:
         """Tokenise, cut at the length the model was trained with."""
@@ -43,7 +48,7 @@ class Predictor:
         if not encoded:
             return []
         width = max(len(item.input_ids) for item in encoded)
-        ids = torch.full((len(encoded), width), self._tokenizer.pad_token_id, dtype=torch.int64)
+        ids = torch.full((len(encoded), width), self._pad, dtype=torch.int64)
         mask = torch.zeros_like(ids)
         for row, item in enumerate(encoded):
             ids[row, : len(item.input_ids)] = torch.tensor(item.input_ids)

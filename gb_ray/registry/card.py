@@ -10,6 +10,7 @@ UNKNOWN = "not recorded"
 _CLASSES = {
     "sequence-classification": "AutoModelForSequenceClassification",
     "token-classification": "AutoModelForTokenClassification",
+    "regression": "AutoModelForSequenceClassification",
 }
 _SHOWN_LABELS = 50
 

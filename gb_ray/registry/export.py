@@ -17,6 +17,12 @@ class ExportTask(BaseModel):
     """What the model was taught."""
 
     type: str
+    section: dict[str, Any] = {}
+
+    @property
+    def kind(self) -> str:
+        """Its type; of a classification with several labels a text, multi-label."""
+        return "multi-label" if self.section.get("multi_label") else self.type
 
 
 class Manifest(BaseModel):

@@ -67,7 +67,9 @@ def signature(task_type: str) -> ModelSignature:
     ])  # fmt: skip
     outputs = {
         "sequence-classification": [ColSpec(text, "label"), ColSpec(Map(number), "probabilities")],
+        "multi-label": [ColSpec(Array(text), "labels"), ColSpec(Map(number), "probabilities")],
         "token-classification": [ColSpec(Array(entity), "entities")],
+        "regression": [ColSpec(Map(number), "values")],
     }
     if task_type not in outputs:
         raise UserError(f"task type {task_type!r}: no signature is known; known: {', '.join(sorted(outputs))}")
@@ -93,7 +95,7 @@ def _save(export: Export, logged: LoggedModel, target: Path) -> None:
             target,
             python_model=str(CODE),
             artifacts={"model": str(light)},
-            signature=signature(export.manifest.task.type),
+            signature=signature(export.manifest.task.kind),
             pip_requirements=_requirements(),
             mlflow_model=form,
         )

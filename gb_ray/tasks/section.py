@@ -2,20 +2,32 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gb_ray.section import Section
 
 Labels = Annotated[list[str], Field(min_length=2)]
+# A metric is named after its target, and a tracking server takes no other characters in the name of a metric.
+Target = Annotated[str, Field(pattern=r"^[\w.\- /:]+$")]
 
 
 class SequenceClassificationSection(Section):
-    """One label a text."""
+    """One label a text, or with `multi_label` any number of them."""
 
     type: Literal["sequence-classification"]
     text: str = Field("text", description="The column with the text.")
     label: str = Field("label", description="The column with the label; numbers become their decimal form.")
     labels: Labels | None = Field(None, description="The label set; absent, the labels found in the sources, sorted.")
+    multi_label: bool = Field(False, description="A text has a list of labels, maybe an empty one.")
+    separator: str | None = Field(
+        None, min_length=1, description="With multi_label: what stands between the labels of a cell of text, as in CSV."
+    )
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> "SequenceClassificationSection":
+        if self.separator is not None and not self.multi_label:
+            raise ValueError("separator: goes with multi_label: true, and with nothing else")
+        return self
 
 
 class TokenClassificationSection(Section):
@@ -27,4 +39,42 @@ class TokenClassificationSection(Section):
     labels: Labels | None = Field(None, description="The tag set; absent, the tags found in the sources, sorted.")
 
 
-TaskSection = Annotated[SequenceClassificationSection | TokenClassificationSection, Field(discriminator="type")]
+class RegressionSection(Section):
+    """One number a target and text."""
+
+    type: Literal["regression"]
+    text: str = Field("text", description="The column with the text.")
+    targets: list[Target] = Field(
+        min_length=1, description="The columns with the numbers; a source's `columns` renames what is not a plain name."
+    )
+
+    @model_validator(mode="after")
+    def _differ(self) -> "RegressionSection":
+        if len(set(self.targets)) < len(self.targets):
+            raise ValueError("targets: a column is named twice")
+        return self
+
+
+class CausalLmSection(Section):
+    """The next token: of texts, of responses to prompts, or of the assistant's messages in chats."""
+
+    type: Literal["causal-lm"]
+    text: str | None = Field(None, description="The column with a text, all of which is learnt.")
+    prompt: str | None = Field(None, description="The column with a prompt, which is read but not learnt.")
+    response: str | None = Field(None, description="The column with the response to the prompt, on a line of its own.")
+    messages: str | None = Field(
+        None, description="The column with a chat: a list of {role, content}; the assistant's messages are learnt."
+    )
+
+    @model_validator(mode="after")
+    def _one_form(self) -> "CausalLmSection":
+        named = {name for name in ("text", "prompt", "response", "messages") if getattr(self, name) is not None}
+        if named not in ({"text"}, {"prompt", "response"}, {"messages"}):
+            raise ValueError("name the columns of one form: text, or prompt and response, or messages")
+        return self
+
+
+TaskSection = Annotated[
+    SequenceClassificationSection | TokenClassificationSection | RegressionSection | CausalLmSection,
+    Field(discriminator="type"),
+]

@@ -8,18 +8,21 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from gb_ray.corpus.clean.text import clean_text
 from gb_ray.corpus.encoder import Reject
-from gb_ray.corpus.text import clean_text, fold
+from gb_ray.tasks.base import WholeText
+from gb_ray.tasks.label import label_name
 from gb_ray.tasks.section import SequenceClassificationSection
-from gb_ray.tasks.tokenizer import tokenizer
+from gb_ray.tasks.tokenizer import column
 
 if TYPE_CHECKING:  # imported where it is used: workers that only tokenise start seconds sooner without it
     import torch
 
 
-class SequenceClassification:
+class SequenceClassification(WholeText):
     """The task `sequence-classification`. `backbone` is the folder of the tokenizer."""
 
+    chooses_one = True
     architecture = "AutoModelForSequenceClassification"
     fields = pa.schema({"text": pa.string(), "label_name": pa.string()})
     samples = pa.schema({"input_ids": pa.list_(pa.int32()), "label": pa.int32()})
@@ -31,14 +34,10 @@ class SequenceClassification:
     def clean(self, row: dict[str, Any]) -> dict[str, Any]:
         """`text` and `label_name`. Raises Reject."""
         text = clean_text(row[self.section.text], self.section.text, self.min_chars)
-        label = _label_name(row[self.section.label], self.section.label)
+        label = label_name(row[self.section.label], self.section.label)
         if self.section.labels and label not in self.section.labels:
             raise Reject(f"{self.section.label} is outside the label set")
         return {"text": text, "label_name": label}
-
-    def identity(self, fields: dict[str, Any]) -> str:
-        """The text: one text with two labels is a duplicate, counted as conflicting."""
-        return str(fields["text"])
 
     def stratum(self, fields: dict[str, Any]) -> str:
         """The label."""
@@ -48,30 +47,19 @@ class SequenceClassification:
         """The one label, and every label that the recipe names: one that no row has is a label all the same."""
         return {fields["label_name"], *(self.section.labels or ())}
 
-    def encode(self, rows: list[dict[str, Any]], labels: list[str]) -> dict[str, list[Any]]:
+    def encode(self, rows: list[dict[str, Any]], labels: list[str]) -> dict[str, Any]:
         """`input_ids` and the label's number."""
-        ids = tokenizer(self.backbone)([row["text"] for row in rows], truncation=True, max_length=self.max_tokens)
         number = {name: i for i, name in enumerate(labels)}
-        return {"input_ids": ids["input_ids"], "label": [number[row["label_name"]] for row in rows]}
-
-    def read(self, texts: list[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
-        """Tokens of texts to be answered, and no places: the answer is about the whole text."""
-        ids = tokenizer(self.backbone)([fold(text) for text in texts], truncation=True, max_length=self.max_tokens)
-        return [(one, [(0, 0)] * len(one)) for one in ids["input_ids"]]
-
-    def fingerprint(self) -> dict[str, Any]:
-        """See Encoder."""
-        return {**self.section.model_dump(mode="json"), "max_tokens": self.max_tokens, "min_chars": self.min_chars}
+        return {
+            "input_ids": column(self.ids([row["text"] for row in rows])),
+            "label": [number[row["label_name"]] for row in rows],
+        }
 
     def targets(self, labels: list[Any], width: int) -> torch.Tensor:
         """int64 [samples]."""
         import torch
 
         return torch.tensor(labels, dtype=torch.int64)
-
-    def supervised(self, label: Any) -> int:
-        """One answer a sample."""
-        return 1
 
     def blank(self, tokens: int) -> int:
         """The label of a sample that only fills a place."""
@@ -83,7 +71,7 @@ class SequenceClassification:
 
         return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
 
-    def metrics(self, logits: list[NDArray[np.float32]], targets: list[Any], labels: list[str]) -> dict[str, float]:
+    def metrics(self, logits: list[NDArray[np.floating]], targets: list[Any], labels: list[str]) -> dict[str, float]:
         """accuracy, macro_f1, roc_auc (one against the rest, macro) and loss, from logits [labels] a sample.
 
         macro_f1 averages over the labels in targets or answers; roc_auc is absent when a label has no sample.
@@ -116,13 +104,3 @@ def probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Softmax over the last axis."""
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
-
-
-def _label_name(value: Any, column: str) -> str:
-    if isinstance(value, bool | int):
-        return str(value)
-    if isinstance(value, float):
-        if not value.is_integer():
-            raise Reject(f"{column} is a fraction, expected a label")
-        return str(int(value))
-    return clean_text(value, column, 1)

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from gb_ray.tasks.section import SequenceClassificationSection, TaskSection
+from typing import Any
+
+from gb_ray.tasks.causal_lm import CausalLm
+from gb_ray.tasks.multi_label import MultiLabel
+from gb_ray.tasks.regression import Regression
+from gb_ray.tasks.section import CausalLmSection, RegressionSection, SequenceClassificationSection, TaskSection
 from gb_ray.tasks.sequence_classification import SequenceClassification
 from gb_ray.tasks.token_classification import TokenClassification
 
-Task = SequenceClassification | TokenClassification
+Task = SequenceClassification | MultiLabel | TokenClassification | Regression | CausalLm
 
 
-def make(section: TaskSection, backbone: str, max_tokens: int, min_chars: int = 1) -> Task:
-    """The task of a section over the tokenizer in the folder `backbone`."""
+def make(
+    section: TaskSection, backbone: str, max_tokens: int, min_chars: int = 1, state: dict[str, Any] | None = None
+) -> Task:
+    """The task of a section over the tokenizer in the folder `backbone`, with what it learnt of a corpus if it did."""
     if isinstance(section, SequenceClassificationSection):
-        return SequenceClassification(section, backbone, max_tokens, min_chars)
+        kind = MultiLabel if section.multi_label else SequenceClassification
+        return kind(section, backbone, max_tokens, min_chars)
+    if isinstance(section, RegressionSection):
+        return Regression(section, backbone, max_tokens, min_chars, state)
+    if isinstance(section, CausalLmSection):
+        return CausalLm(section, backbone, max_tokens, min_chars)
     return TokenClassification(section, backbone, max_tokens, min_chars)

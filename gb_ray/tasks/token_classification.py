@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from gb_ray.corpus.clean.text import clean_text, fold
 from gb_ray.corpus.encoder import Reject
-from gb_ray.corpus.text import clean_text, fold
+from gb_ray.tasks.base import IGNORED, PerToken
 from gb_ray.tasks.section import TokenClassificationSection
 from gb_ray.tasks.sequence_classification import probabilities
-from gb_ray.tasks.tokenizer import needs_blank, tokenizer
-
-IGNORED = -100
-"""The label of a token that nothing is asked of: special tokens, and all but the first token of a word."""
+from gb_ray.tasks.tokenizer import column, needs_blank, tokenizer
 
 _TAG = re.compile(r"O|[BI]-.+", re.DOTALL)
 # Vowel signs, accents and joiners are parts of words, though \w leaves them out.
@@ -29,16 +28,17 @@ if TYPE_CHECKING:  # imported where it is used: workers that only tokenise start
     import torch
 
 
-class TokenClassification:
+class TokenClassification(PerToken):
     """The task `token-classification`. `backbone` is the folder of the tokenizer."""
 
+    chooses_one = True
     architecture = "AutoModelForTokenClassification"
     fields = pa.schema({"tokens": pa.list_(pa.string()), "tags": pa.list_(pa.string())})
     samples = pa.schema({"input_ids": pa.list_(pa.int32()), "label": pa.list_(pa.int32())})
 
     def __init__(self, section: TokenClassificationSection, backbone: str, max_tokens: int, min_chars: int = 1):
         self.section, self.backbone, self.max_tokens, self.min_chars = section, backbone, max_tokens, min_chars
-        self.columns = [section.tokens, section.tags]
+        self.columns, self.text_columns = [section.tokens, section.tags], [section.tokens]
 
     def clean(self, row: dict[str, Any]) -> dict[str, Any]:
         """`tokens` and `tags`, as many of each. Raises Reject."""
@@ -46,7 +46,7 @@ class TokenClassification:
         if not isinstance(words, list) or not isinstance(tags, list):
             raise Reject(f"{self.section.tokens} or {self.section.tags} is not a list")
         if len(words) != len(tags):
-            raise Reject(f"{len(words)} words with {len(tags)} tags")
+            raise Reject(f"{self.section.tags} has not as many tags as {self.section.tokens} has words")
         if not words:
             raise Reject(f"{self.section.tokens} is empty")
         if any(not isinstance(tag, str) or not _TAG.fullmatch(tag) for tag in tags):
@@ -55,6 +55,16 @@ class TokenClassification:
             raise Reject(f"{self.section.tags} has a tag outside the label set")
         tags = [clean_text(tag, self.section.tags, 1) for tag in tags]
         return {"tokens": [clean_text(word, self.section.tokens, 1) for word in words], "tags": tags}
+
+    def text(self, fields: dict[str, Any]) -> str:
+        """The words, blanks between them."""
+        return " ".join(fields["tokens"])
+
+    def with_text(self, fields: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+        """Each word changed by itself; one of which nothing would be left stays, as its tag does."""
+        changed = [change(word) for word in fields["tokens"]]
+        words = [new if new.strip() else old for new, old in zip(changed, fields["tokens"], strict=True)]
+        return {**fields, "tokens": words}
 
     def identity(self, fields: dict[str, Any]) -> str:
         """The words."""
@@ -69,12 +79,12 @@ class TokenClassification:
         tags = {*fields["tags"], *(self.section.labels or ())} - {"O"}
         return {"O"} | {prefix + tag[2:] for tag in tags for prefix in ("B-", "I-")}
 
-    def encode(self, rows: list[dict[str, Any]], labels: list[str]) -> dict[str, list[Any]]:
+    def encode(self, rows: list[dict[str, Any]], labels: list[str]) -> dict[str, Any]:
         """`input_ids`, and as many labels: the tag's number on a word's first token, IGNORED elsewhere."""
         encoded = self._tokenise([row["tokens"] for row in rows])
         number = {name: i for i, name in enumerate(labels)}
         aligned = [_align(encoded.word_ids(i), [number[tag] for tag in row["tags"]]) for i, row in enumerate(rows)]
-        return {"input_ids": encoded["input_ids"], "label": aligned}
+        return {"input_ids": column(encoded["input_ids"]), "label": column(aligned)}
 
     def read(self, texts: list[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
         """Tokens of texts to be answered, each with the characters [start, end) of its word; (0, 0) if special.
@@ -101,22 +111,9 @@ class TokenClassification:
         """See Encoder."""
         return {**self.section.model_dump(mode="json"), "max_tokens": self.max_tokens}
 
-    def targets(self, labels: list[Any], width: int) -> torch.Tensor:
-        """int64 [samples, width], IGNORED where padded."""
-        import torch
-
-        table = np.full((len(labels), width), IGNORED, np.int64)
-        for row, label in zip(table, labels, strict=True):
-            row[: len(label)] = label
-        return torch.from_numpy(table)
-
-    def supervised(self, label: Any) -> int:
-        """The words of a sample."""
-        return int((np.asarray(label) != IGNORED).sum())
-
-    def blank(self, tokens: int) -> NDArray[np.int32]:
-        """The labels of a sample that only fills a place."""
-        return np.full(tokens, IGNORED, np.int32)
+    def kept(self, logits: NDArray[np.float32], label: Any) -> NDArray[np.floating]:
+        """Without the padding."""
+        return logits[: len(label)]
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Cross entropy summed over words (scalar); the caller divides by the global count."""
@@ -125,7 +122,7 @@ class TokenClassification:
         flat = logits.float().flatten(0, 1)
         return torch.nn.functional.cross_entropy(flat, targets.flatten(), ignore_index=IGNORED, reduction="sum")
 
-    def metrics(self, logits: list[NDArray[np.float32]], targets: list[Any], labels: list[str]) -> dict[str, float]:
+    def metrics(self, logits: list[NDArray[np.floating]], targets: list[Any], labels: list[str]) -> dict[str, float]:
         """entity_f1, entity_precision, entity_recall (seqeval: span and type must agree), and accuracy of words."""
         from seqeval.metrics import f1_score, precision_score, recall_score
 

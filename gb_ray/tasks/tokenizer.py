@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import accumulate, chain
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+
 from gb_ray.section import UserError
+
+CHARS_A_TOKEN = 6
+"""Most texts have fewer characters a token; of those that have more, twice as many are looked at, and so on."""
 
 
 @lru_cache(maxsize=4)
@@ -24,6 +32,74 @@ def tokenizer(path: str, revision: str | None = None) -> Any:
     if not loaded.is_fast:
         raise UserError(f"{path}: its tokenizer has no fast version, which this project needs for offsets")
     return loaded
+
+
+@dataclass(frozen=True)
+class Tokeniser:
+    """From texts to the numbers of their tokens. It travels to workers, which start without `transformers` (3 s)."""
+
+    backend: Any
+    truncation_side: str
+    split_special_tokens: bool
+
+    @classmethod
+    def of(cls, loaded: Any) -> Tokeniser:
+        """That of a `PreTrainedTokenizer`."""
+        return cls(loaded.backend_tokenizer, loaded.truncation_side, loaded.split_special_tokens)
+
+    def ids(self, texts: list[str], max_tokens: int) -> list[list[int]]:
+        """What `loaded(texts, truncation=True, max_length=max_tokens)["input_ids"]` is.
+
+        Of a long text only its beginning is looked at, where that is sure to give the same tokens.
+        """
+        # The library's settings outlive a call: each caller sets all of them.
+        self.backend.enable_truncation(max_tokens, direction=self.truncation_side)
+        self.backend.no_padding()
+        self.backend.encode_special_tokens = self.split_special_tokens
+        if self.truncation_side != "right" or not self._parts_words():
+            return self._encode(texts)
+        found: list[list[int]] = [[] for _ in texts]
+        left, chars = list(range(len(texts))), max_tokens * CHARS_A_TOKEN
+        while left:
+            heads = [_head(texts[i], chars) for i in left]
+            for i, ids in zip(left, self._encode(heads), strict=True):
+                found[i] = ids
+            cut = [i for i, head in zip(left, heads, strict=True) if len(head) < len(texts[i])]
+            left, chars = [i for i in cut if len(found[i]) < max_tokens], 2 * chars
+        return found
+
+    def _encode(self, texts: list[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in self.backend.encode_batch_fast(texts)]
+
+    def _parts_words(self) -> bool:
+        """Whether no token reaches over a blank, so that what follows one changes nothing before it."""
+        parts = self.backend.pre_tokenizer
+        return parts is not None and len(parts.pre_tokenize_str("a b")) > 1
+
+
+def _head(text: str, chars: int) -> str:
+    """The words of the first `chars` characters; the whole text where there is no blank among them."""
+    if len(text) <= chars:
+        return text
+    end = text.rfind(" ", 0, chars)
+    return text[:end] if end > 0 else text
+
+
+def token_ids(loaded: Any, texts: list[str], max_tokens: int) -> list[list[int]]:
+    """What `loaded(texts, truncation=True, max_length=max_tokens)["input_ids"]` is, without the time for the rest."""
+    return Tokeniser.of(loaded).ids(texts, max_tokens)
+
+
+def column(lists: list[list[int]]) -> pa.ListArray:
+    """A list<int32> column; in half the time that Arrow takes to find the type of every number."""
+    offsets = [0, *accumulate(map(len, lists))]
+    values = np.fromiter(chain.from_iterable(lists), np.int32, offsets[-1])
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values))
+
+
+def padding(loaded: Any) -> int:
+    """The number that fills up rows. A model sees no padding, so any will do where the tokenizer has none."""
+    return 0 if loaded.pad_token_id is None else int(loaded.pad_token_id)
 
 
 def needs_blank(loaded: Any) -> bool:

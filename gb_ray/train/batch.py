@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from gb_ray.corpus.reader import Sample
+from gb_ray.corpus.reading.reader import Sample
 from gb_ray.tasks.task import Task
 
 WASTE = 1.05

@@ -11,17 +11,17 @@ import ray
 import torch
 from numpy.typing import NDArray
 
-from gb_ray.corpus.manifest import Corpus
-from gb_ray.corpus.reader import Reader, Sample
+from gb_ray.corpus.corpus import Corpus
+from gb_ray.corpus.reading.reader import Reader, Sample
+from gb_ray.section import UserError
 from gb_ray.tasks.task import Task
-from gb_ray.tasks.tokenizer import tokenizer
+from gb_ray.tasks.tokenizer import padding, tokenizer
 from gb_ray.train.batch import MicroBatch, layout
 
-MICRO_TOKENS = 4096
 WORTH_A_TASK = 64
 """Samples below which another task would take longer to start than to compute."""
-Scored = list[tuple[str, NDArray[np.float32], Any]]
-"""(id, logits, target) of each sample."""
+Scored = list[tuple[str, NDArray[np.floating], Any]]
+"""(id, what the task keeps of the logits, target) of each sample."""
 
 
 def evaluate(
@@ -30,11 +30,14 @@ def evaluate(
     """The task's metrics of the model that `make_model` returns, in fp32 on CPU, over every sample of a split.
 
     `make_model` travels to the tasks; a model does not. Ray must be up. The same model, split and layout give the same
-    logits on every machine with the same libraries, so another process can reproduce the numbers.
+    logits on every machine with the same libraries, so another process can reproduce the numbers. Raises UserError when
+    the corpus has no such split.
     """
-    corpus.order(split, 0)
+    if split not in corpus.manifest.splits:
+        raise UserError(f"{corpus.uri}: no split {split!r}; it has {', '.join(corpus.manifest.splits)}")
+    task = task.prepare(corpus)
     workers = min(workers, 1 + corpus.manifest.splits[split].samples // WORTH_A_TASK)
-    shares = ray.get([_score.remote(make_model, task, corpus.path, split, w, workers) for w in range(workers)])
+    shares = ray.get([_score.remote(make_model, task, corpus.folder, split, w, workers) for w in range(workers)])
     scored: Scored = sorted((entry for share in shares for entry in share), key=lambda entry: entry[0])
     expected = corpus.manifest.splits[split].samples
     if len({entry[0] for entry in scored}) != expected or len(scored) != expected:
@@ -47,22 +50,22 @@ def evaluate(
 
 @ray.remote(num_cpus=1)
 def _score(
-    make_model: Callable[[], torch.nn.Module], task: Task, path: Path, split: str, worker: int, workers: int
+    make_model: Callable[[], torch.nn.Module], task: Task, path: Path | str, split: str, worker: int, workers: int
 ) -> Scored:
     torch.set_num_threads(1)
-    samples = list(Reader(Corpus.open(path), split, 0, worker, workers).once())
+    with Reader(Corpus.open(path), split, 0, worker, workers) as reader:
+        samples = list(reader.once())
     return score(make_model().eval(), task, samples)
 
 
 @torch.inference_mode()
 def score(model: torch.nn.Module, task: Task, samples: list[Sample]) -> Scored:
-    """Logits of each sample, cut to its own length where the task has one answer a token."""
-    pad = tokenizer(task.backbone).pad_token_id
+    """What the task keeps of each sample's logits."""
+    pad = padding(tokenizer(task.backbone))
     scored: Scored = []
-    for groups in layout(samples, MICRO_TOKENS):
+    for groups in layout(samples, task.tokens_at_once):
         for group, batch in zip(groups, MicroBatch.of(groups, task, pad).groups, strict=True):
             logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits.float().numpy()
             for sample, row in zip(group, logits, strict=True):
-                own = row[: len(sample.input_ids)] if row.ndim == 2 else row
-                scored.append((sample.id, own, sample.label))
+                scored.append((sample.id, task.kept(row, sample.label), sample.label))
     return scored

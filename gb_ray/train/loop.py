@@ -13,12 +13,13 @@ import torch
 import torch.distributed as dist
 
 from gb_ray import machine
-from gb_ray.corpus.manifest import Corpus
-from gb_ray.corpus.reader import Reader, Sample
+from gb_ray.corpus.corpus import Corpus
+from gb_ray.corpus.reading.reader import Reader, Sample
+from gb_ray.corpus.sources.remote import Unreachable
 from gb_ray.model import load, package
 from gb_ray.recipe import Recipe
 from gb_ray.tasks.task import Task, make
-from gb_ray.tasks.tokenizer import tokenizer
+from gb_ray.tasks.tokenizer import padding, tokenizer
 from gb_ray.train import checkpoint, engine
 from gb_ray.train.batch import MicroBatch, layout
 from gb_ray.train.checkpoint import Checkpoint, Progress
@@ -32,15 +33,19 @@ FAILED = "failed.json"
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker is told. `key` names the run; `manifest` is what the exported model will say of itself."""
+    """What a worker is told. `key` names the run; `manifest` is what the exported model will say of itself.
+
+    `state` is what the task learnt of the train split beforehand: read once, for all workers and attempts.
+    """
 
     recipe: Recipe
-    corpus: Path
+    corpus: Path | str
     run: Path
     key: str
     started: float
     gpus: bool
     manifest: dict[str, Any]
+    state: dict[str, Any]
 
 
 def work(job: Job) -> None:
@@ -51,7 +56,7 @@ def work(job: Job) -> None:
     """
     try:
         train(job)
-    except (RuntimeError, OSError):
+    except (RuntimeError, OSError, Unreachable):
         raise
     except Exception:
         write_json(job.run / FAILED, {"error": traceback.format_exc()})
@@ -69,7 +74,7 @@ def train(job: Job) -> None:
     attempt = Attempt(job.run / "attempts", job.started) if rank == 0 else None
     journal = Journal(job.run / "metrics.jsonl") if rank == 0 else None
     clock = _Clock(attempt)
-    samples, batch = worker.reader.order.samples, recipe.train.batch
+    samples, batch = worker.reader.samples_per_epoch, recipe.train.batch
     total = steps_per_epoch(samples, batch) * recipe.train.epochs
 
     for step in steps(samples, batch, recipe.train.epochs, first=progress.steps):
@@ -96,6 +101,7 @@ def train(job: Job) -> None:
             with clock("checkpoint"):
                 worker.engine.save(job.run / "checkpoints", progress, job.key, recipe.train.checkpoint.keep)
 
+    worker.reader.close()
     with clock("export"):
         worker.export(progress)
     if attempt:
@@ -115,7 +121,7 @@ class Worker:
         self.labels = corpus.manifest.labels
         self.reader = Reader(corpus, "train", recipe.seed, rank, world)
         backbone = str(load.backbone(recipe.model))
-        self.task: Task = make(recipe.task[1], backbone, recipe.model.max_tokens)
+        self.task: Task = make(recipe.task[1], backbone, recipe.model.max_tokens, state=job.state)
         self.tokenizer = tokenizer(backbone)
         self.precision = _precision(recipe.train.precision)
         self.device = torch.device("cuda", torch.cuda.current_device()) if job.gpus else torch.device("cpu")
@@ -131,7 +137,7 @@ class Worker:
 
         Every worker takes part in as many collectives: one with fewer micro-batches adds empty ones.
         """
-        pad = self.tokenizer.pad_token_id
+        pad = padding(self.tokenizer)
         micro = [
             MicroBatch.of(groups, self.task, pad) for groups in layout(samples, self.job.recipe.train.micro_tokens)
         ]
@@ -159,7 +165,8 @@ class Worker:
         model = self._new_model()
         self.engine.copy_to(model)
         if dist.get_rank() == 0:
-            manifest = package.export(model, self.tokenizer, self.job.manifest, self.job.run / "model")
+            manifest = self.job.manifest | {"state": {self.job.recipe.task[0]: self.task.state}}
+            manifest = package.export(model, self.tokenizer, manifest, self.job.run / "model")
             write_json(
                 self.job.run / "result.json",
                 {

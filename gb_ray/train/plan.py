@@ -11,7 +11,8 @@ import torch
 from pydantic import BaseModel
 
 from gb_ray import machine
-from gb_ray.corpus.manifest import Corpus, SplitEntry
+from gb_ray.corpus.corpus import Corpus
+from gb_ray.corpus.manifest import SplitEntry
 from gb_ray.recipe import Recipe
 from gb_ray.train.schedule import steps_per_epoch
 from gb_ray.train.section import TrainSection
@@ -81,7 +82,7 @@ def plan(recipe: Recipe, corpus: Corpus, backbone: Path, gpus: bool = False) -> 
         workers=train.workers,
         total=sum(parts.values()),
         batch=train.batch,
-        steps=steps_per_epoch(samples.samples, train.batch) * train.epochs,
+        steps=steps_per_epoch(samples.epoch, train.batch) * train.epochs,
         tokens=tokens,
         seconds=seconds,
         **parts,

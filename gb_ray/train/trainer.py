@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from gb_ray import machine
-from gb_ray.corpus.manifest import Corpus
+from gb_ray.corpus.corpus import Corpus
+from gb_ray.model import load
 from gb_ray.progress import Progress, Stage
 from gb_ray.recipe import Recipe
+from gb_ray.section import UserError
+from gb_ray.tasks.task import make
 from gb_ray.train.journal import goodput
 from gb_ray.train.loop import FAILED, Job, work
 from gb_ray.train.run import Run, read_json
@@ -30,8 +33,9 @@ def fit(recipe: Recipe, corpus: Corpus, run: Run, manifest: dict[str, Any], prog
     `manifest` is what the exported model will say of itself. Returns result.json, attempts, tokens_per_s, goodput.
     Raises TrainingFailed when the workers fail for good.
     """
-    job = Job(recipe, corpus.path, run.path, run.state["key"], time.time(), use_gpus(recipe), manifest)
-    total = steps_per_epoch(corpus.manifest.splits["train"].samples, recipe.train.batch) * recipe.train.epochs
+    state = make(recipe.task[1], str(load.backbone(recipe.model)), recipe.model.max_tokens).prepare(corpus).state
+    job = Job(recipe, corpus.folder, run.path, run.state["key"], time.time(), use_gpus(recipe), manifest, state)
+    total = steps_per_epoch(corpus.manifest.splits["train"].epoch, recipe.train.batch) * recipe.train.epochs
     if run.result is None:
         with progress.stage("train", unit="steps") as stage:
             _watch(_start(job), job.run, total, stage)
@@ -45,7 +49,13 @@ def fit(recipe: Recipe, corpus: Corpus, run: Run, manifest: dict[str, Any], prog
 
 
 def require_workers(recipe: Recipe) -> None:
-    """Raises UserError when this Ray has too few CPUs or GPUs for the recipe's workers."""
+    """Raises UserError for a task that is not trained, or when this Ray has too few CPUs or GPUs for the workers."""
+    name, section = recipe.task
+    if section.type == "causal-lm":
+        raise UserError(
+            f"tasks.{name}: a causal-lm corpus can be built and inspected (gb corpus build, gb corpus show), "
+            "but this version does not train on it"
+        )
     workers = recipe.train.workers
     gpus = workers if use_gpus(recipe) else 0
     machine.require(workers, gpus, f"train.workers={workers}", "set train.workers to what there is")

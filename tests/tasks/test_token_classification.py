@@ -37,7 +37,7 @@ def pieces(folder: Path, ids: list[int]) -> list[str]:
         (["a"], None, "not a list"),
         ("a", "O", "not a list"),
         ([], [], "tokens is empty"),
-        (["a", "b"], ["O"], "2 words with 1 tags"),
+        (["a", "b"], ["O"], "not as many tags as tokens has words"),
         (["a"], ["PER"], "not IOB2"),
         (["a"], ["B-"], "not IOB2"),
         (["a"], ["b-PER"], "not IOB2"),
@@ -83,7 +83,7 @@ def test_every_tag_the_recipe_names_is_a_label_though_no_row_has_it() -> None:
 def test_only_the_first_piece_of_a_word_is_labelled_and_special_tokens_never(backbone: Path) -> None:
     rows = [{"tokens": ["grid", "paris", "q"], "tags": ["O", "B-LOC", "I-LOC"]}]
     found = make(backbone).encode(rows, LABELS)
-    (ids,), (labels,) = found["input_ids"], found["label"]
+    (ids,), (labels,) = found["input_ids"].to_pylist(), found["label"].to_pylist()
     assert pieces(backbone, ids) == ["[CLS]", "grid", "p", "##a", "##r", "##i", "##s", "q", "[SEP]"]
     assert labels == [IGNORED, 0, 1, IGNORED, IGNORED, IGNORED, IGNORED, 3, IGNORED]
     assert make(backbone).supervised(labels) == 3
@@ -91,22 +91,22 @@ def test_only_the_first_piece_of_a_word_is_labelled_and_special_tokens_never(bac
 
 def test_two_equal_words_in_a_row_are_two_words(backbone: Path) -> None:
     rows = [{"tokens": ["grid", "grid"], "tags": ["B-LOC", "B-LOC"]}]
-    assert make(backbone).encode(rows, LABELS)["label"] == [[IGNORED, 1, 1, IGNORED]]
+    assert make(backbone).encode(rows, LABELS)["label"].to_pylist() == [[IGNORED, 1, 1, IGNORED]]
 
 
 def test_words_beyond_max_tokens_are_cut_with_their_labels(backbone: Path) -> None:
     rows = [{"tokens": ["grid"] * 20, "tags": ["B-LOC"] * 20}]
     found = make(backbone, max_tokens=8).encode(rows, LABELS)
-    assert found["label"] == [[IGNORED, *([1] * 6), IGNORED]]
+    assert found["label"].to_pylist() == [[IGNORED, *([1] * 6), IGNORED]]
     assert len(found["input_ids"][0]) == 8
 
 
 def test_a_byte_level_bpe_sees_the_blank_before_every_word(byte_level: Path) -> None:
     rows = [{"tokens": ["London", "grid", "zz"], "tags": ["B-LOC", "O", "O"]}]
     found = make(byte_level).encode(rows, LABELS)
-    shown = pieces(byte_level, found["input_ids"][0])
+    shown = pieces(byte_level, found["input_ids"][0].as_py())
     assert shown == ["<s>", "ĠLondon", "Ġgrid", "Ġ", "z", "z", "</s>"]
-    assert found["label"] == [[IGNORED, 1, 0, 0, IGNORED, IGNORED, IGNORED]]
+    assert found["label"].to_pylist() == [[IGNORED, 1, 0, 0, IGNORED, IGNORED, IGNORED]]
 
 
 @pytest.mark.parametrize("folder", ["backbone", "byte_level"])
@@ -118,7 +118,7 @@ def test_a_text_is_answered_from_the_tokens_its_words_were_learnt_with(
     text = "london  grid, in\nParis ’ \U0001f600 zu\u0308rich."
     rows = [{"tokens": words, "tags": ["O"] * len(words)}]
     ((ids, places),) = make(path, max_tokens=64).read([text])
-    assert ids == make(path, max_tokens=64).encode(rows, LABELS)["input_ids"][0]
+    assert ids == make(path, max_tokens=64).encode(rows, LABELS)["input_ids"][0].as_py()
     spans = list(dict.fromkeys(place for place in places if place != (0, 0)))
     assert [text[start:end] for start, end in spans] == [*words[:7], "zu\u0308rich", "."]
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gb_ray.corpus.reader import Sample
+from gb_ray.corpus.reading.reader import Sample
 from gb_ray.tasks.section import SequenceClassificationSection, TokenClassificationSection
 from gb_ray.tasks.task import Task, make
 from gb_ray.train.batch import WASTE, MicroBatch, layout

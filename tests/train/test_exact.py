@@ -133,7 +133,8 @@ def wait_for_step(place: dict[str, Path], step: int) -> int:
     while time.monotonic() < deadline:
         run = newest_run(place)
         journal = run / "metrics.jsonl"
-        if json.loads((run / "run.json").read_text())["status"] == "running" and journal.is_file():
+        state = run / "run.json"
+        if state.is_file() and json.loads(state.read_text())["status"] == "running" and journal.is_file():
             done = journal.read_bytes().count(b"\n")
             if done >= step:
                 return done

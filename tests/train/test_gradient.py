@@ -15,7 +15,7 @@ from helpers import WORDS, write_recipe
 from safetensors.torch import load_file
 
 from gb_ray.corpus.build import build
-from gb_ray.corpus.reader import Reader
+from gb_ray.corpus.reading.reader import Reader
 from gb_ray.finetune import Inputs, check
 from gb_ray.model import load
 from gb_ray.progress import Progress
@@ -88,7 +88,7 @@ def _one_big_batch(inputs: Inputs, corpus: Any) -> dict[str, torch.Tensor]:
     peaks = [group["lr"] for group in groups]
     optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8)
     reader = Reader(corpus, "train", recipe.seed)
-    plan = list(steps(reader.order.samples, recipe.train.batch, recipe.train.epochs))
+    plan = list(steps(reader.samples_per_epoch, recipe.train.batch, recipe.train.epochs))
     for step in plan:
         samples = reader.step(step.epoch, step.start, step.stop)
         batch = MicroBatch.of([samples], task, tokenizer(task.backbone).pad_token_id).groups[0]

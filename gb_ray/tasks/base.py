@@ -1,0 +1,127 @@
+"""What tasks have in common unless they say otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import copy
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gb_ray.corpus.clean.text import fold
+from gb_ray.corpus.corpus import Corpus
+from gb_ray.tasks.tokenizer import Tokeniser, tokenizer
+
+if TYPE_CHECKING:  # imported where it is used: workers that only tokenise start seconds sooner without it
+    import torch
+
+IGNORED = -100
+"""The label of a token that nothing is asked of: special tokens, words after their first token, prompts."""
+
+
+class Base:
+    """A task that learns nothing of a corpus beforehand and has one output a label."""
+
+    chooses_one = False
+    """See Encoder."""
+
+    tokens_at_once = 4096
+    """Whose outputs evaluation holds in memory at once, padding included."""
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What `prepare` learnt (JSON): it goes with the exported model, which does not answer without it."""
+        return {}
+
+    def ready(self) -> Self:
+        """See Encoder."""
+        return self
+
+    def prepare(self, corpus: Corpus) -> Self:
+        """The task with its state, learnt from the train split unless it has one already. Raises UserError."""
+        return self
+
+    def kept(self, logits: NDArray[np.float32], label: Any) -> NDArray[np.floating]:
+        """What `metrics` wants of a sample: logits [labels], or what is made of [tokens, labels], padding included."""
+        return logits
+
+    def head(self, labels: list[str]) -> dict[str, Any]:
+        """The model's configuration of its outputs."""
+        return numbered(labels)
+
+
+class WholeText(Base):
+    """A task with one answer about a text as a whole. Its clean rows have a field `text`."""
+
+    section: Any
+    backbone: str
+    max_tokens: int
+    min_chars: int
+    tokeniser: Tokeniser | None = None
+
+    def ready(self) -> Self:
+        """See Encoder."""
+        found = copy(self)
+        found.tokeniser = Tokeniser.of(tokenizer(self.backbone))
+        return found
+
+    @property
+    def text_columns(self) -> list[str]:
+        """See Encoder."""
+        return [self.section.text]
+
+    def text(self, fields: dict[str, Any]) -> str:
+        """The text."""
+        return str(fields["text"])
+
+    def with_text(self, fields: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
+        """The text changed, what is to be learnt of it as it is."""
+        return {**fields, "text": change(fields["text"])}
+
+    def identity(self, fields: dict[str, Any]) -> str:
+        """The text: one text with two answers is a duplicate, counted as conflicting."""
+        return str(fields["text"])
+
+    def read(self, texts: list[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        """Tokens of texts to be answered, and no places: the answer is about the whole text."""
+        return [(ids, [(0, 0)] * len(ids)) for ids in self.ids([fold(text) for text in texts])]
+
+    def ids(self, texts: list[str]) -> list[list[int]]:
+        """The tokens of clean texts, cut at `max_tokens`."""
+        tokeniser = self.tokeniser or Tokeniser.of(tokenizer(self.backbone))
+        return tokeniser.ids(texts, self.max_tokens)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """See Encoder."""
+        return {**self.section.model_dump(mode="json"), "max_tokens": self.max_tokens, "min_chars": self.min_chars}
+
+    def supervised(self, label: Any) -> int:
+        """One answer a sample."""
+        return 1
+
+
+class PerToken(Base):
+    """A task with an answer a token. The label of a sample is int32 [tokens], IGNORED where nothing is asked."""
+
+    def targets(self, labels: list[Any], width: int) -> torch.Tensor:
+        """int64 [samples, width], IGNORED where padded."""
+        import torch
+
+        table = np.full((len(labels), width), IGNORED, np.int64)
+        for row, label in zip(table, labels, strict=True):
+            row[: len(label)] = label
+        return torch.from_numpy(table)
+
+    def supervised(self, label: Any) -> int:
+        """The tokens of a sample that something is asked of."""
+        return int((np.asarray(label) != IGNORED).sum())
+
+    def blank(self, tokens: int) -> NDArray[np.int32]:
+        """The labels of a sample that only fills a place."""
+        return np.full(tokens, IGNORED, np.int32)
+
+
+def numbered(names: list[str]) -> dict[str, Any]:
+    """The keys under which a model's configuration names its outputs."""
+    return {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}

@@ -1,0 +1,138 @@
+"""Any number of labels a text: the topics a report touches on, the needs a message names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from gb_ray.corpus.clean.text import clean_text
+from gb_ray.corpus.corpus import Corpus
+from gb_ray.corpus.encoder import Reject
+from gb_ray.section import UserError
+from gb_ray.tasks.base import WholeText
+from gb_ray.tasks.label import label_name
+from gb_ray.tasks.section import SequenceClassificationSection
+from gb_ray.tasks.tokenizer import column
+
+if TYPE_CHECKING:  # imported where it is used: workers that only tokenise start seconds sooner without it
+    import torch
+
+ABSENT = -1
+"""What fills up the list of a sample with fewer labels than another of its batch."""
+
+
+class MultiLabel(WholeText):
+    """The task `sequence-classification` with `multi_label`. `backbone` is the folder of the tokenizer."""
+
+    architecture = "AutoModelForSequenceClassification"
+    fields = pa.schema({"text": pa.string(), "label_names": pa.list_(pa.string())})
+    samples = pa.schema({"input_ids": pa.list_(pa.int32()), "label": pa.list_(pa.int32())})
+
+    def __init__(self, section: SequenceClassificationSection, backbone: str, max_tokens: int, min_chars: int = 1):
+        self.section, self.backbone, self.max_tokens, self.min_chars = section, backbone, max_tokens, min_chars
+        self.columns = [section.text, section.label]
+
+    def prepare(self, corpus: Corpus) -> Self:
+        """The task as it is. Raises UserError when no row of the corpus has a label."""
+        if not corpus.manifest.labels:
+            raise UserError(f"{corpus.uri}: no row has a label in {self.section.label!r}; there is nothing to learn")
+        return self
+
+    def clean(self, row: dict[str, Any]) -> dict[str, Any]:
+        """`text` and `label_names`, sorted, each once. Raises Reject."""
+        text = clean_text(row[self.section.text], self.section.text, self.min_chars)
+        names = {label_name(value, self.section.label) for value in self._values(row[self.section.label])}
+        if self.section.labels and not names <= set(self.section.labels):
+            raise Reject(f"{self.section.label} has a label outside the label set")
+        return {"text": text, "label_names": sorted(names)}
+
+    def _values(self, cell: Any) -> list[Any]:
+        if isinstance(cell, list):
+            return cell
+        if isinstance(cell, str) and self.section.separator is not None:
+            return [part for part in cell.split(self.section.separator) if part.strip()]
+        # Nothing is known of the labels of a row without a list: that is not the same as none.
+        raise Reject(f"{self.section.label} is {'null' if cell is None else type(cell).__name__}, expected a list")
+
+    def stratum(self, fields: dict[str, Any]) -> str:
+        """The set of labels."""
+        return "\x1f".join(fields["label_names"])
+
+    def labels_of(self, fields: dict[str, Any]) -> set[str]:
+        """Its labels, and every label that the recipe names: one that no row has is a label all the same."""
+        return {*fields["label_names"], *(self.section.labels or ())}
+
+    def encode(self, rows: list[dict[str, Any]], labels: list[str]) -> dict[str, Any]:
+        """`input_ids` and the numbers of the labels, sorted."""
+        number = {name: i for i, name in enumerate(labels)}
+        return {
+            "input_ids": column(self.ids([row["text"] for row in rows])),
+            "label": column([sorted(number[name] for name in row["label_names"]) for row in rows]),
+        }
+
+    def targets(self, labels: list[Any], width: int) -> torch.Tensor:
+        """int64 [samples, most labels of a sample], ABSENT where a sample has fewer."""
+        import torch
+
+        table = np.full((len(labels), max(map(len, labels), default=0)), ABSENT, np.int64)
+        for row, label in zip(table, labels, strict=True):
+            row[: len(label)] = label
+        return torch.from_numpy(table)
+
+    def blank(self, tokens: int) -> NDArray[np.int32]:
+        """The labels of a sample that only fills a place."""
+        return np.empty(0, np.int32)
+
+    def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Binary cross entropy: the mean over labels, summed over samples (scalar).
+
+        Divided by the global count of samples, as the caller does, it is the mean over samples of the mean over labels.
+        """
+        import torch
+
+        wanted = torch.zeros(len(targets), logits.shape[1] + 1, device=logits.device)
+        # ABSENT goes to a column of its own, which is left out.
+        wanted.scatter_(1, targets.where(targets != ABSENT, logits.shape[1]), 1.0)
+        per_label = torch.nn.functional.binary_cross_entropy_with_logits(
+            logits.float(), wanted[:, :-1], reduction="sum"
+        )
+        return per_label / logits.shape[1]
+
+    def metrics(self, logits: list[NDArray[np.floating]], targets: list[Any], labels: list[str]) -> dict[str, float]:
+        """micro_f1, macro_f1, exact_match, roc_auc and loss, from logits [labels] a sample; a label is given above 0.5.
+
+        macro_f1 averages over the labels in targets or answers; roc_auc over those that some samples have and some
+        have not, and is absent when there are none. An F1 without anything to find or found is 0. exact_match is the
+        share of samples with exactly the right labels.
+        """
+        from sklearn.metrics import roc_auc_score
+
+        table = np.stack(logits).astype(np.float64)
+        truth = np.zeros(table.shape, bool)
+        for row, target in zip(truth, targets, strict=True):
+            row[np.asarray(target, np.int64)] = True
+        answers = table > 0
+        right, named = (truth & answers).sum(axis=0), truth.sum(axis=0) + answers.sum(axis=0)
+        seen = named > 0
+        both = truth.any(axis=0) & ~truth.all(axis=0)
+        found = {
+            "micro_f1": float(2 * right.sum() / max(1, named.sum())),
+            "macro_f1": float((2 * right[seen] / named[seen]).mean()) if seen.any() else 0.0,
+            "exact_match": float((truth == answers).all(axis=1).mean()),
+            "loss": float((np.logaddexp(0, table) - table * truth).mean()),
+        }
+        if both.any():
+            areas = [roc_auc_score(truth[:, i], table[:, i]) for i in np.flatnonzero(both)]
+            found["roc_auc"] = float(np.mean(areas))
+        return found
+
+    def answer(self, text: str, offsets: list[tuple[int, int]], logits: NDArray[np.float32], labels: list[str]) -> Any:
+        """The labels of a text whose probability is above 0.5, and the probability of every label."""
+        scores = 1 / (1 + np.exp(-logits.astype(np.float64).clip(-700, 700)))
+        return {
+            "labels": [name for name, logit in zip(labels, logits, strict=True) if logit > 0],
+            "probabilities": {name: float(score) for name, score in zip(labels, scores, strict=True)},
+        }

@@ -1,0 +1,146 @@
+"""Numbers a text: a severity, a load, a price."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import asdict
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from gb_ray.corpus.clean.text import clean_text
+from gb_ray.corpus.corpus import Corpus
+from gb_ray.corpus.encoder import Reject
+from gb_ray.tasks.base import WholeText, numbered
+from gb_ray.tasks.scale import Scale, measure
+from gb_ray.tasks.section import RegressionSection
+from gb_ray.tasks.tokenizer import column
+
+if TYPE_CHECKING:  # imported where it is used: workers that only tokenise start seconds sooner without it
+    import torch
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+class Regression(WholeText):
+    """The task `regression`. `backbone` is the folder of the tokenizer.
+
+    The model answers in standard deviations from the mean of the train split, so that one learning rate suits every
+    unit; `state` has the two, and metrics and answers are in the targets' own units.
+    """
+
+    architecture = "AutoModelForSequenceClassification"
+    fields = pa.schema({"text": pa.string(), "targets": pa.list_(pa.float64())})
+    samples = pa.schema({"input_ids": pa.list_(pa.int32()), "label": pa.list_(pa.float32())})
+
+    def __init__(
+        self,
+        section: RegressionSection,
+        backbone: str,
+        max_tokens: int,
+        min_chars: int = 1,
+        state: dict[str, Any] | None = None,
+    ):
+        self.section, self.backbone, self.max_tokens, self.min_chars = section, backbone, max_tokens, min_chars
+        self.columns = [section.text, *section.targets]
+        self._state = state or {}
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """Mean and standard deviation of each target."""
+        return self._state
+
+    @property
+    def scale(self) -> Scale:
+        """Known once prepared."""
+        return Scale(**self.state)
+
+    def prepare(self, corpus: Corpus) -> Self:
+        """With mean and standard deviation of the train split, each sample once. Raises UserError for a constant."""
+        from gb_ray.corpus.reading.reader import Reader
+
+        if self._state:
+            return self
+        with Reader(corpus, "train", 0) as reader:
+            state = asdict(measure((np.asarray(sample.label) for sample in reader.once()), self.section.targets))
+        return type(self)(self.section, self.backbone, self.max_tokens, self.min_chars, state)
+
+    def head(self, labels: list[str]) -> dict[str, Any]:
+        """One output a target; a corpus of numbers has no labels."""
+        return numbered(self.section.targets) | {"problem_type": "regression"}
+
+    def clean(self, row: dict[str, Any]) -> dict[str, Any]:
+        """`text` and `targets`, numbers in the order of the recipe. Raises Reject."""
+        text = clean_text(row[self.section.text], self.section.text, self.min_chars)
+        return {"text": text, "targets": [_number(row[name], name) for name in self.section.targets]}
+
+    def stratum(self, fields: dict[str, Any]) -> str:
+        """All rows are alike."""
+        return ""
+
+    def labels_of(self, fields: dict[str, Any]) -> set[str]:
+        """None."""
+        return set()
+
+    def encode(self, rows: list[dict[str, Any]], labels: list[str]) -> dict[str, Any]:
+        """`input_ids` and the numbers."""
+        return {"input_ids": column(self.ids([row["text"] for row in rows])), "label": [row["targets"] for row in rows]}
+
+    def targets(self, labels: list[Any], width: int) -> torch.Tensor:
+        """float32 [samples, targets], standardised."""
+        import torch
+
+        return torch.from_numpy(self.scale.standard(np.stack(labels)).astype(np.float32))
+
+    def blank(self, tokens: int) -> NDArray[np.float32]:
+        """The numbers of a sample that only fills a place."""
+        return np.zeros(len(self.section.targets), np.float32)
+
+    def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Squared error in standard deviations: the mean over targets, summed over samples (scalar)."""
+        import torch
+
+        return torch.nn.functional.mse_loss(logits.float(), targets, reduction="sum") / logits.shape[1]
+
+    def metrics(self, logits: list[NDArray[np.floating]], targets: list[Any], labels: list[str]) -> dict[str, float]:
+        """mae_TARGET, rmse_TARGET (in its own unit) and r2_TARGET of each, and loss (mean square, in deviations).
+
+        r2 is one less the squared error over that of always answering the mean of these samples; it is absent for a
+        target that does not differ among them.
+        """
+        answers, truth = np.stack(logits), np.stack(targets).astype(np.float64)
+        found = {"loss": float(((answers - self.scale.standard(truth)) ** 2).mean())}
+        errors = self.scale.own(answers) - truth
+        spread, differs = truth.var(axis=0), np.ptp(truth, axis=0) > 0
+        for i, name in enumerate(self.section.targets):
+            square = float((errors[:, i] ** 2).mean())
+            found |= {f"mae_{name}": float(np.abs(errors[:, i]).mean()), f"rmse_{name}": math.sqrt(square)}
+            if differs[i]:
+                found[f"r2_{name}"] = 1 - square / float(spread[i])
+        return found
+
+    def answer(self, text: str, offsets: list[tuple[int, int]], logits: NDArray[np.float32], labels: list[str]) -> Any:
+        """The number of each target, in its own unit."""
+        return {"values": dict(zip(self.section.targets, self.scale.own(logits).tolist(), strict=True))}
+
+
+def _number(value: Any, name: str) -> float:
+    if value is None:
+        raise Reject(f"{name} is null")
+    if isinstance(value, str):
+        if not _NUMBER.fullmatch(value.strip()):
+            raise Reject(f"{name} is empty" if not value.strip() else f"{name} is text that is not a number")
+        value = float(value)
+    elif isinstance(value, Decimal):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Reject(f"{name} is {type(value).__name__}, expected a number")
+    # Beyond float32 lies infinity, in which samples are kept.
+    if not -_LARGEST <= value <= _LARGEST:
+        raise Reject(f"{name} is not finite, or too large")
+    return float(value)

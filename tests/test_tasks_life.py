@@ -1,0 +1,136 @@
+"""The tasks that the other tests of a whole life leave out: corpus, training, measuring and answering, end to end."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import WORDS, write_recipe
+
+from gb_ray.corpus.build import build
+from gb_ray.finetune import check, measure
+from gb_ray.model import load, package
+from gb_ray.model.predictor import Predictor
+from gb_ray.progress import Progress
+from gb_ray.recipe import load as load_recipe
+from gb_ray.recipe import parse
+from gb_ray.section import UserError
+from gb_ray.tasks.tokenizer import tokenizer
+from gb_ray.train import run as runs
+from gb_ray.train.evaluate import evaluate
+from gb_ray.train.trainer import fit, require_workers
+
+ROWS = 240
+TOPICS = list(WORDS)
+
+
+def tune(folder: Path, backbone: Path, rows: Path, task: dict[str, Any], epochs: int) -> dict[str, Any]:
+    """Build, train for seconds and measure; returns the metrics before and after, and the exported model's folder."""
+    content = {
+        "name": "small",
+        "corpus": {"sources": [{"uri": str(rows)}], "lanes": 2},
+        "tasks": {"it": task},
+        "model": {"path": str(backbone), "max_tokens": 48},
+        "train": {"epochs": epochs, "batch": 16, "lr": 5e-3, "workers": 1, "precision": "fp32"},
+    }
+    path = write_recipe(content, folder)
+    inputs = check(load_recipe(path), path)
+    corpus = build(inputs.corpus, folder / "home", Progress())
+    labels, seed = corpus.manifest.labels, inputs.recipe.seed
+    before = evaluate(lambda: load.new(inputs.recipe.model, inputs.task, labels, seed), inputs.task, corpus, "test")
+    section = inputs.recipe.task[1].model_dump(mode="json")
+    manifest = {"tasks": {"it": {"type": task["type"], "labels": labels, "section": section}}, "max_tokens": 48}
+    run = runs.create(folder / "home", "small", "key")
+    fit(inputs.recipe, corpus, run, manifest, Progress())
+    after = measure(run.model, corpus, ("test",), 1)["test"]["it"]
+    return {"before": before, "after": after, "model": run.model, "corpus": corpus}
+
+
+def text(*topics: str, number: int) -> str:
+    """Two words of each topic, and a number that makes the text one of its own."""
+    return " ".join([*(WORDS[topic][(number * k) % 6] for topic in topics for k in (1, 3)), str(number)])
+
+
+def test_several_labels_a_text(tmp_path: Path, backbone: Path, ray_up: str) -> None:
+    path = tmp_path / "rows.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "topics"])
+        for number in range(ROWS):
+            topics = [topic for bit, topic in enumerate(TOPICS) if number % 7 + 1 >> bit & 1 and number % 8]
+            writer.writerow([text(*topics, number=number), "; ".join(reversed(topics))])
+    task = {"type": "sequence-classification", "label": "topics", "multi_label": True, "separator": ";"}
+    found = tune(tmp_path, backbone, path, task, epochs=20)
+    assert found["corpus"].manifest.labels == TOPICS
+    assert found["corpus"].manifest.funnel.quarantined == 0
+    assert found["after"].keys() == {"micro_f1", "macro_f1", "exact_match", "roc_auc", "loss"}
+    assert found["after"]["micro_f1"] > 0.9 and found["after"]["loss"] < found["before"]["loss"] / 2
+    predictor = Predictor(found["model"])
+    answers = predictor.predict(predictor.encode(["solar turbine vaccine nurse 3", "river well 4", "5"]))
+    assert [answer["labels"] for answer in answers] == [["energy", "health"], ["water"], []]
+    assert all(list(answer["probabilities"]) == TOPICS for answer in answers)
+
+
+def test_numbers_in_units_of_their_own(tmp_path: Path, backbone: Path, ray_up: str) -> None:
+    """One target is in the thousands, the other in thousandths: both are learnt, and answered in their own units."""
+    level = {"energy": 52, "health": 47, "water": 50}
+    path = tmp_path / "rows.jsonl"
+    rows = [
+        {"text": text(topic, number=n), "load": 1000 * level[topic] + n % 5, "price": f"{(50 - level[topic]) / 1000}"}
+        for n, topic in enumerate(TOPICS * (ROWS // 3))
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = tune(tmp_path, backbone, path, {"type": "regression", "targets": ["load", "price"]}, epochs=12)
+    assert found["before"]["r2_load"] < 0.3
+    assert found["after"]["r2_load"] > 0.9 and found["after"]["r2_price"] > 0.9
+    assert found["after"]["rmse_load"] < 500 and found["after"]["mae_price"] < 0.0005
+    predictor = Predictor(found["model"])
+    (answer,) = predictor.predict(predictor.encode(["solar grid wind 7"]))
+    assert answer["values"]["load"] == pytest.approx(52000, abs=700)
+    assert answer["values"]["price"] == pytest.approx(-0.002, abs=0.0007)
+    # The scale is part of the model: without it the numbers mean nothing.
+    state = package.read(found["model"])["state"]["it"]
+    assert state["mean"][0] == pytest.approx(49667, abs=500) and state["sd"][0] == pytest.approx(2055, abs=200)
+
+
+def test_a_language_model_learns_to_respond(tmp_path: Path, generative: Path, ray_up: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [{"prompt": f"{n} x", "response": "well well"} for n in range(ROWS)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = {"type": "causal-lm", "prompt": "prompt", "response": "response"}
+    found = tune(tmp_path, generative, path, task, epochs=3)
+    assert found["after"].keys() == {"loss", "perplexity"}
+    assert found["before"]["perplexity"] > 20 and found["after"]["perplexity"] < 3
+    with pytest.raises(UserError, match="this version answers with models of the other tasks"):
+        Predictor(found["model"])
+
+
+def test_what_is_not_answered_with_is_not_tuned(generative: Path, rows_file: Path) -> None:
+    """Said before anything is started."""
+    content = {
+        "name": "small",
+        "corpus": {"sources": [{"uri": str(rows_file)}]},
+        "tasks": {"chat": {"type": "causal-lm", "text": "text"}},
+        "model": {"path": str(generative)},
+    }
+    with pytest.raises(UserError, match="causal-lm corpus can be built and inspected"):
+        require_workers(parse(content, [], "recipe"))
+
+
+@pytest.fixture(scope="session")
+def generative(tmp_path_factory: pytest.TempPathFactory, backbone: Path) -> Path:
+    """A GPT-2 with two layers and random weights that has no token for padding."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    path = tmp_path_factory.mktemp("generative") / "tiny"
+    loaded = tokenizer(str(backbone))
+    torch.manual_seed(0)
+    size = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64}
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(loaded), **size)).save_pretrained(path)
+    names = {"unk_token": "[UNK]", "bos_token": "[CLS]", "eos_token": "[SEP]"}
+    type(loaded)(tokenizer_object=loaded.backend_tokenizer, **names).save_pretrained(path)
+    return path
