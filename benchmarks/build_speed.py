@@ -10,10 +10,12 @@ written. The texts: 3,857 speeches of the UN general debate and 205,820 sentence
 Each contender runs in a fresh process, one after the other, on all cores. Seconds count from the call to the end, with
 the start of worker processes but without the start of Python, imports, and of Ray, which is told apart. The peers
 (pip install datasets datatrove rensa xxhash scipy) are given what favours them: see peers/. gb_ray alone also keeps
-labels, divides into splits, shuffles globally, verifies every near duplicate, and writes the digest of every file.
+labels, divides into splits, shuffles globally, verifies every near duplicate, and writes the digest of every file; and
+it alone looks at no more of a long text than its first 512 tokens take. The tokenizer alone reads all of every text, so
+that gb_ray's rate to it may exceed 1.
 
 Duplicates differ, and should: the similarity is that of character 5-grams without punctuation here, and of word
-5-grams there, which one changed word costs five of; the peers take signatures at their word, and gb_ray computes the
+5-grams there, of which one changed word costs five; the peers take signatures at their word, and gb_ray computes the
 similarity of each pair. datatrove counts an exact duplicate as a near one.
 """
 
@@ -128,8 +130,8 @@ def main() -> None:
     if asked.one:
         in_this_process(asked.one, asked.out)
         return
-    if absent := [str(file) for file in work.files() if not file.is_file()] or len(work.files()) < 2:
-        print(f"skipped: the texts are not there: {absent}")
+    if not work.DEBATES.is_file() or not work.SENTENCES.is_dir():
+        print(f"skipped: the texts are not there: {work.DEBATES}, {work.SENTENCES}")
         return
     runs: dict[str, list[Run]] = {name: [] for name in asked.only or CONTENDERS}
     for _ in range(asked.repeat):

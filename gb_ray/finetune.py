@@ -33,7 +33,7 @@ from gb_ray.train.run import Run
 from gb_ray.train.trainer import fit, require_workers, use_gpus
 
 SHIP_WITHIN_S = 30.0
-DECIDES = ("corpus", "tasks", "model", "train")
+DECIDES = ("corpus/reading", "tasks", "model", "train")
 MEASURED = ("validation", "test")
 Metrics = dict[str, dict[str, dict[str, float]]]
 """{split: {task: {metric: value}}}."""

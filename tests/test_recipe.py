@@ -84,7 +84,7 @@ def test_the_known_keys_of_a_task_are_those_of_its_type() -> None:
         (["corpus", "sources"], [], "r.yaml: corpus.sources: List should have at least 1 item"),
         (["corpus", "sources", 0], 3, "r.yaml: corpus.sources.0: Input should be a valid dictionary"),
         (["corpus", "splits"], {"validation": 0.5, "test": 0.5}, "r.yaml: corpus.splits: "),
-        (["tasks", "topic", "type"], "regression", "r.yaml: tasks.topic: Input tag 'regression'"),
+        (["tasks", "topic", "type"], "ranking", "r.yaml: tasks.topic: Input tag 'ranking'"),
         (["tasks", "topic", "labels"], ["one"], "r.yaml: tasks.topic.labels: List should have at least 2"),
         (["name"], "Upper Case", "r.yaml: name: String should match"),
         ([1], 2, "r.yaml: 1: Keys should be strings"),

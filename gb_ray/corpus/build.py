@@ -4,7 +4,7 @@
         │             │ duplicates out    │ out
         └ left-out    └ splits            └ leaks out
 
-Ray Data works through each stage; a stage's results are files, so a build that was killed goes on where it was, no
+Ray tasks work through each stage, whose results are files, so a build that was killed goes on where it was, no
 process holds more than a bucket, and the next build reads again only what changed.
 
     corpora/NAME.parts/         what was read of each file, for the next build of NAME
