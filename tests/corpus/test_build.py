@@ -534,9 +534,12 @@ def test_twenty_builds_killed_at_random_moments_all_end_in_the_same_bytes(
     head: dict[str, str], ray_up: str, plain: Corpus, backbone: Path, tmp_path: Path
 ) -> None:
     uri = plain.manifest.sources[0].uri
+    began = time.monotonic()
+    kill_a_build(head, uri, backbone, tmp_path / "undisturbed", lambda: False)
+    whole = time.monotonic() - began
     for number in range(20):
         home = tmp_path / str(number)
-        after = time.monotonic() + random.uniform(2, 12)
+        after = time.monotonic() + random.uniform(0.3, 1) * whole
         kill_a_build(head, uri, backbone, home, lambda after=after: time.monotonic() > after)
         found = build(plan_of(backbone, [{"uri": uri}]), home, Progress())
         assert found.manifest.digest == plain.manifest.digest
