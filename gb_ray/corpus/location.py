@@ -17,13 +17,14 @@ CHUNK = 1 << 20
 
 def locate(uri: str) -> Path:
     """The local path of `uri`. Raises UserError when there is nothing there."""
-    path = _inside_package(uri) if uri.startswith("pypi:") else Path(uri).expanduser()
+    path = inside_package(uri) if uri.startswith("pypi:") else Path(uri).expanduser()
     if not path.exists():
         raise UserError(f"{uri}: nothing there (looked at {path.absolute()})")
     return path
 
 
-def _inside_package(uri: str) -> Path:
+def inside_package(uri: str) -> Path:
+    """The path that a pypi: address stands for. Raises UserError."""
     name, slash, inner = uri.removeprefix("pypi:").partition("/")
     if not name or not slash or not inner or ".." in Path(inner).parts or Path(inner).is_absolute():
         raise UserError(f"{uri}: expected pypi:DIST/path/inside/the/package")

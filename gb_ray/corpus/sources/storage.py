@@ -11,13 +11,13 @@ import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 from pyarrow import fs
 
+from gb_ray.corpus.location import inside_package
 from gb_ray.corpus.sources import remote
 from gb_ray.corpus.sources.pattern import cut, depth_of, fits
 from gb_ray.corpus.sources.remote import Remote, Unreachable
@@ -151,19 +151,8 @@ def _walk(root: Path, depth: int | None) -> Iterator[str]:
 
 
 def _local_path(uri: str) -> Path:
-    path = _inside_package(uri) if uri.startswith("pypi:") else Path(uri).expanduser()
+    path = inside_package(uri) if uri.startswith("pypi:") else Path(uri).expanduser()
     return path.absolute()
-
-
-def _inside_package(uri: str) -> Path:
-    name, slash, inner = uri.removeprefix("pypi:").partition("/")
-    if not name or not slash or not inner or ".." in Path(inner).parts or Path(inner).is_absolute():
-        raise UserError(f"{uri}: expected pypi:DIST/path/inside/the/package")
-    try:
-        distribution = metadata.distribution(name)
-    except metadata.PackageNotFoundError:
-        raise UserError(f"{uri}: the package is not installed; run: pip install --no-deps {name}") from None
-    return Path(str(distribution.locate_file(inner)))
 
 
 def _local_file(path: Path, uri: str, name: str) -> File:

@@ -82,7 +82,6 @@ class _PieceReader:
         self.cleaner = Cleaner(reading.section.clean, reading.encoder, reading.source.section.language)
         self.counts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
-        self.languages: Counter[str] = Counter()
         self.parts: list[int] = []
         self.bytes = 0
         self.pending: list[pa.Table] = []
@@ -123,17 +122,21 @@ class _PieceReader:
 
     def _key(self, row: Row) -> str | float | None:
         splits = self.reading.section.splits
-        if splits.column is None:
+        if splits.column is None or self._given_split():
             return None
         return split_key(row.get(splits.column), splits.column, splits.by)
 
+    def _given_split(self) -> str | None:
+        return self.reading.source.section.split or self.reading.part.opened.input.split
+
     def _row(self, number: int, key: str | float | None, outcome: tuple[Fields, str | None]) -> dict[str, Any]:
         fields, language = outcome
-        encoder, source = self.reading.encoder, self.reading.source.section
-        split = source.split or self.reading.part.opened.input.split
+        encoder, split = self.reading.encoder, self._given_split()
         id = hashlib.blake2b(encoder.identity(fields).encode(), digest_size=16).digest()
         row = {"id": id, "row": number, "split": split, "language": language, "key": key, **fields}
-        return row | ({} if "text" in fields else {"text": encoder.text(fields)})
+        if "text" in self.schema.names and "text" not in fields:
+            row["text"] = encoder.text(fields)
+        return row
 
     def _keep(self, rows: list[dict[str, Any]]) -> None:
         table = pa.Table.from_pylist(rows, self.schema)
