@@ -180,7 +180,7 @@ def evaluate(call: Call) -> Outcome:
     call.ray()
     corpus = build.build(inputs.corpus, call.home, call.progress)
     with call.progress.stage("evaluate"):
-        metrics = measure(version.path, corpus, (call.args.split,), inputs.recipe.train.workers)
+        metrics = measure(version.path, corpus, (call.args.split,), inputs.recipe.train.most)
     account = {"model": describe(version), "corpus": corpus.manifest.digest, "metrics": metrics}
     return DONE, account, _metric_lines(metrics)
 

@@ -30,6 +30,7 @@ from gb_ray.train import run as runs
 from gb_ray.train.evaluate import evaluate
 from gb_ray.train.plan import plan
 from gb_ray.train.run import Run
+from gb_ray.train.section import TrainSection
 from gb_ray.train.trainer import fit, require_workers, use_gpus
 
 SHIP_WITHIN_S = 30.0
@@ -118,7 +119,7 @@ def promote(
     policy = policy or Policy.model_validate(manifest["policy"])
     # The corpus is the one it was trained on: a split of another may hold rows that it learnt.
     corpus = Corpus.find(home, manifest["corpus_digest"])
-    workers = manifest["recipe"]["train"]["workers"]
+    workers = TrainSection.model_validate(manifest["recipe"]["train"]).most
 
     def metrics_of(model: Path) -> dict[str, float]:
         return measure(model, corpus, (policy.split,), workers)[policy.split][corpus.manifest.task]
@@ -153,7 +154,7 @@ def measure(model: Path, corpus: Corpus, splits: tuple[str, ...], workers: int) 
 
 
 def _carry_through(inputs: Inputs, corpus: Corpus, run: Run, tracking: Tracking, progress: Progress) -> dict[str, Any]:
-    recipe, workers = inputs.recipe, inputs.recipe.train.workers
+    recipe, workers = inputs.recipe, inputs.recipe.train.most
     run_id = _open_run(recipe, corpus, run, tracking, progress)
     for line in plan(recipe, corpus, inputs.backbone, use_gpus(recipe)).lines():
         progress.say(f"plan: {line}")

@@ -10,9 +10,14 @@ from __future__ import annotations
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gb_ray.corpus.location import sha256
 from gb_ray.train.run import read_json, write_json
+
+if TYPE_CHECKING:
+    from gb_ray.train.agreement import Agreement
+    from gb_ray.train.schedule import Step
 
 MANIFEST = "manifest.json"
 STATE = "state"
@@ -28,6 +33,15 @@ class Progress:
     tokens: int
     computed: int
     """Tokens with padding."""
+
+    def after(self, step: Step, all: Agreement) -> Progress:
+        """How far it is when `step` is done."""
+        return Progress(
+            steps=step.number + 1,
+            samples=self.samples + step.stop - step.start,
+            tokens=self.tokens + all.tokens,
+            computed=self.computed + all.computed,
+        )
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import torch.distributed as dist
 
 from gb_ray.train import checkpoint
 from gb_ray.train.checkpoint import Checkpoint, Progress
+from gb_ray.train.job import Job
 from gb_ray.train.section import TrainSection
 
 NO_DECAY = ("bias", "norm", "LayerNorm")
@@ -22,7 +23,8 @@ BUCKET = 500_000_000
 class Engine:
     """One worker's share of the model, gradients and optimizer, under the ZeRO stage of the recipe."""
 
-    def __init__(self, model: torch.nn.Module, section: TrainSection, precision: str, universal: bool):
+    def __init__(self, model: torch.nn.Module, job: Job, precision: str, universal: bool):
+        section = job.recipe.train
         # Imported here: it takes seconds, and only workers need it.
         import deepspeed
 
@@ -33,7 +35,7 @@ class Engine:
         self._peaks = [group["lr"] for group in groups]
         optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8, fused=True)
         trained = sum(parameter.numel() for group in groups for parameter in group["params"])
-        config = _config(section, precision, universal, trained)
+        config = _config(section, job.zero, precision, universal, trained)
         self._engine, self._optimizer, _, _ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
         self.world = dist.get_world_size()
 
@@ -130,7 +132,7 @@ def reshape(found: Checkpoint) -> None:
     beside.rename(target)
 
 
-def _config(section: TrainSection, precision: str, universal: bool, trained: int) -> dict[str, Any]:
+def _config(section: TrainSection, zero: int, precision: str, universal: bool, trained: int) -> dict[str, Any]:
     return {
         # Micro-batches hold tokens, not a number of samples; the loop counts them and this only satisfies the schema.
         "train_micro_batch_size_per_gpu": 1,
@@ -138,7 +140,7 @@ def _config(section: TrainSection, precision: str, universal: bool, trained: int
         "gradient_clipping": section.clip,
         "bf16": {"enabled": precision == "bf16"},
         "zero_optimization": {
-            "stage": section.zero,
+            "stage": zero,
             # The buffer is allocated anew at every step: no larger than the gradients that go through it.
             "reduce_bucket_size": min(trained, BUCKET),
         },

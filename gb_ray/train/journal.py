@@ -51,13 +51,17 @@ class Attempt:
         finally:
             self._seconds[category] = self._seconds.get(category, 0.0) + time.perf_counter() - began
 
-    def at(self, step: int, final: bool = False) -> None:
+    def at(self, step: int) -> None:
         """The attempt has finished `step`; its account reaches the disk about once a second."""
         self._first = step if self._first is None else self._first
         self._last = step
-        if final or time.monotonic() - self._written > FLUSH_EVERY_S:
-            write_json(self._path, {"first": self._first, "last": self._last, "seconds": self._seconds})
-            self._written = time.monotonic()
+        if time.monotonic() - self._written > FLUSH_EVERY_S:
+            self.write()
+
+    def write(self) -> None:
+        """The account as it is now."""
+        write_json(self._path, {"first": self._first, "last": self._last, "seconds": self._seconds})
+        self._written = time.monotonic()
 
 
 def goodput(folder: Path) -> dict[str, float]:

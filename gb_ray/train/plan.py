@@ -59,6 +59,7 @@ def plan(recipe: Recipe, corpus: Corpus, backbone: Path, gpus: bool = False) -> 
     (https://arxiv.org/abs/1910.02054); activations after https://arxiv.org/abs/2205.05198, 34 bytes a hidden unit and
     5 a score in 16 bits, twice that in 32; compute as 6 operations a parameter and token, embeddings excluded.
     """
+    zero = choose_zero(recipe)
     train, samples = recipe.train, corpus.manifest.splits["train"]
     config = json.loads((backbone / "config.json").read_text(encoding="utf-8"))
     parameters, embeddings = _parameters(backbone, config)
@@ -69,17 +70,17 @@ def plan(recipe: Recipe, corpus: Corpus, backbone: Path, gpus: bool = False) -> 
     tokens = samples.tokens * train.epochs
     parts = {
         "weights": parameters * size,
-        "gradients": trained * size // (train.workers if train.zero >= 2 else 1),
-        "optimizer": state // (train.workers if train.zero >= 1 else 1),
+        "gradients": trained * size // (train.most if zero >= 2 else 1),
+        "optimizer": state // (train.most if zero >= 1 else 1),
         "activations": _activations(config, train, samples, size),
     }
-    seconds = None if gpus else 6 * (parameters - embeddings) * tokens / train.workers / _rate(precision)
+    seconds = None if gpus else 6 * (parameters - embeddings) * tokens / train.most / _rate(precision)
     return Plan(
         parameters=parameters,
         trained=trained,
-        zero=train.zero,
+        zero=zero,
         precision=precision,
-        workers=train.workers,
+        workers=train.most,
         total=sum(parts.values()),
         batch=train.batch,
         steps=steps_per_epoch(samples.epoch, train.batch) * train.epochs,
@@ -87,6 +88,11 @@ def plan(recipe: Recipe, corpus: Corpus, backbone: Path, gpus: bool = False) -> 
         seconds=seconds,
         **parts,
     )
+
+
+def choose_zero(recipe: Recipe) -> int:
+    """The stage of a recipe that leaves it to the plan."""
+    return 2 if recipe.train.zero == "auto" else recipe.train.zero
 
 
 def _parameters(backbone: Path, config: dict[str, Any]) -> tuple[int, int]:
@@ -102,7 +108,7 @@ def _parameters(backbone: Path, config: dict[str, Any]) -> tuple[int, int]:
 
 
 def _activations(config: dict[str, Any], train: TrainSection, samples: SplitEntry, size: int) -> int:
-    tokens, longest = min(train.micro_tokens, train.batch * samples.longest // train.workers), samples.longest
+    tokens, longest = min(train.micro_tokens, train.batch * samples.longest // train.most), samples.longest
     layers = config.get("num_hidden_layers", 12)
     hidden, heads = config.get("hidden_size", 768), config.get("num_attention_heads", 12)
     return int(layers * tokens * (34 * hidden + 5 * heads * longest) * size / 2)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import cos, pi
+
+from gb_ray.train.section import ScheduleSection
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,19 @@ def steps(samples: int, batch: int, epochs: int, first: int = 0) -> Iterator[Ste
         yield Step(number, epoch, k * batch, min((k + 1) * batch, samples))
 
 
-def rate_factor(step: int, total: int, warmup: float) -> float:
-    """The share of the peak rate at a step: up from 0 over the first `warmup` of the steps, then linearly to 0."""
-    rising = max(1, round(total * warmup))
+def rate_factor(step: int, total: int, schedule: ScheduleSection) -> float:
+    """The share of the peak rate at a step: up from 0 over the warm-up, then down to the floor as `shape` says.
+
+    Warm-up-stable-decay stays at the peak and falls linearly over its last share (https://arxiv.org/abs/2404.06395).
+    """
+    rising = max(1, round(total * schedule.warmup))
     if step < rising:
         return (step + 1) / rising
-    return (total - step) / max(1, total - rising)
+    left = (total - step) / max(1, total - rising)
+    if schedule.shape == "constant":
+        return 1.0
+    if schedule.shape == "warmup-stable-decay":
+        left = min(1.0, (total - step) / max(1, round(total * schedule.decay)))
+    elif schedule.shape == "cosine":
+        left = (1 - cos(pi * left)) / 2
+    return schedule.floor + (1 - schedule.floor) * left

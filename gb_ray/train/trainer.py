@@ -15,8 +15,10 @@ from gb_ray.progress import Progress, Stage
 from gb_ray.recipe import Recipe
 from gb_ray.section import UserError
 from gb_ray.tasks.task import make
+from gb_ray.train.job import Job
 from gb_ray.train.journal import goodput
-from gb_ray.train.loop import FAILED, Job, work
+from gb_ray.train.loop import FAILED, work
+from gb_ray.train.plan import choose_zero
 from gb_ray.train.run import Run, read_json
 from gb_ray.train.schedule import steps_per_epoch
 
@@ -34,7 +36,17 @@ def fit(recipe: Recipe, corpus: Corpus, run: Run, manifest: dict[str, Any], prog
     Raises TrainingFailed when the workers fail for good.
     """
     state = make(recipe.task[1], str(load.backbone(recipe.model)), recipe.model.max_tokens).prepare(corpus).state
-    job = Job(recipe, corpus.folder, run.path, run.state["key"], time.time(), use_gpus(recipe), manifest, state)
+    job = Job(
+        recipe,
+        corpus.folder,
+        run.path,
+        run.state["key"],
+        time.time(),
+        use_gpus(recipe),
+        choose_zero(recipe),
+        manifest,
+        state,
+    )
     total = steps_per_epoch(corpus.manifest.splits["train"].epoch, recipe.train.batch) * recipe.train.epochs
     if run.result is None:
         with progress.stage("train", unit="steps") as stage:
@@ -56,7 +68,7 @@ def require_workers(recipe: Recipe) -> None:
             f"tasks.{name}: a causal-lm corpus can be built and inspected (gb corpus build, gb corpus show), "
             "but this version does not train on it"
         )
-    workers = recipe.train.workers
+    workers = recipe.train.fewest
     gpus = workers if use_gpus(recipe) else 0
     machine.require(workers, gpus, f"train.workers={workers}", "set train.workers to what there is")
 
@@ -66,7 +78,7 @@ def use_gpus(recipe: Recipe) -> bool:
     import ray
 
     if recipe.train.gpus == "auto":
-        return bool(ray.cluster_resources().get("GPU", 0) >= recipe.train.workers)
+        return bool(ray.cluster_resources().get("GPU", 0) >= recipe.train.fewest)
     return recipe.train.gpus
 
 

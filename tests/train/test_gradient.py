@@ -97,7 +97,7 @@ def _one_big_batch(inputs: Inputs, corpus: Any) -> dict[str, torch.Tensor]:
         torch.nn.functional.cross_entropy(logits[asked], batch.targets[asked]).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.train.clip)
         for group, peak in zip(groups, peaks, strict=True):
-            group["lr"] = peak * rate_factor(step.number, len(plan), recipe.train.warmup)
+            group["lr"] = peak * rate_factor(step.number, len(plan), recipe.train.schedule)
         for group, wanted in zip(optimizer.param_groups, groups, strict=True):
             group["lr"] = wanted["lr"]
         optimizer.step()

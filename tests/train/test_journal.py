@@ -92,7 +92,8 @@ def test_each_attempt_accounts_for_itself_from_its_start_to_its_last_step(tmp_pa
         for step in range(first, last + 1):
             with attempt.spends("compute"):
                 time.sleep(0.01)
-            attempt.at(step, final=step == last)
+            attempt.at(step)
+        attempt.write()
     files = sorted((tmp_path / "attempts").iterdir())
     accounts = [json.loads(file.read_text()) for file in files]
     assert [file.name for file in files] == ["0001.json", "0002.json"]
@@ -105,7 +106,8 @@ def test_the_seconds_of_a_block_that_failed_count(tmp_path: Path) -> None:
     with pytest.raises(KeyError), attempt.spends("data"):
         time.sleep(0.02)
         raise KeyError
-    attempt.at(0, final=True)
+    attempt.at(0)
+    attempt.write()
     assert goodput(tmp_path / "attempts")["data"] >= 0.02
 
 

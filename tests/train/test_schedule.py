@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gb_ray.train.schedule import Step, rate_factor, steps, steps_per_epoch
+from gb_ray.train.section import ScheduleSection
 
 SIZES = (st.integers(1, 300), st.integers(1, 64), st.integers(1, 4))
 WARMUP = st.floats(0, 1, exclude_max=True)
@@ -40,7 +41,7 @@ def test_known_steps() -> None:
 
 @given(st.integers(1, 500), WARMUP)
 def test_the_rate_rises_to_its_peak_then_falls_and_is_never_zero(total: int, warmup: float) -> None:
-    factors = [rate_factor(step, total, warmup) for step in range(total)]
+    factors = [rate_factor(step, total, ScheduleSection(warmup=warmup)) for step in range(total)]
     peak = factors.index(max(factors))
     assert max(factors) == 1
     assert all(0 < factor <= 1 for factor in factors)
@@ -58,4 +59,6 @@ def test_the_rate_rises_to_its_peak_then_falls_and_is_never_zero(total: int, war
     ],
 )
 def test_known_rates(total: int, warmup: float, expected: list[float]) -> None:
-    assert [rate_factor(step, total, warmup) for step in range(total)] == pytest.approx(expected)
+    assert [rate_factor(step, total, ScheduleSection(warmup=warmup)) for step in range(total)] == pytest.approx(
+        expected
+    )

@@ -1,0 +1,30 @@
+"""What the driver tells its workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gb_ray.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run as its workers see it. It travels to every one of them."""
+
+    recipe: Recipe
+    corpus: Path | str
+    run: Path
+    """The run's directory, which all workers reach."""
+    key: str
+    """Of the run: a checkpoint with another key is not of this run."""
+    started: float
+    """Seconds since 1970 when the driver set out."""
+    gpus: bool
+    zero: int
+    """The ZeRO stage, where the recipe leaves it to the plan."""
+    manifest: dict[str, Any]
+    """What the exported model will say of itself."""
+    state: dict[str, Any]
+    """What the task learnt of the train split beforehand: read once, for all workers and attempts."""
