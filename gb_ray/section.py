@@ -27,10 +27,12 @@ def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
         path = ".".join([*_keys_of(model, parents), last] if extra else _keys_of(model, fault["loc"]))
         if extra:
             message = f"unknown key{_nearest(last, _known_keys(model, parents))}"
+        elif fault["type"] == "missing":
+            message = "required, missing"
+        elif isinstance(fault["input"], dict):  # the keys of a section do not agree: each may be right by itself
+            message = fault["msg"].removeprefix("Value error, ")
         else:
-            message = (
-                f"{fault['msg']}, got {fault['input']!r:.60}" if fault["type"] != "missing" else "required, missing"
-            )
+            message = f"{fault['msg']}, got {fault['input']!r:.60}"
         lines.append(f"{where}: {path}: {message}")
     return "\n".join(lines)
 

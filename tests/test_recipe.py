@@ -65,7 +65,7 @@ def test_an_unknown_key_is_named_with_file_path_and_nearest_key(path: list[Any],
 
 def test_an_unknown_key_like_no_other_lists_the_known_ones() -> None:
     said = refusal(with_key(["train", "checkpoint", "zzz"], 1))
-    assert said == "r.yaml: train.checkpoint.zzz: unknown key; known keys: every, keep"
+    assert said == "r.yaml: train.checkpoint.zzz: unknown key; known keys: every, keep, mirror"
 
 
 def test_the_known_keys_of_a_task_are_those_of_its_type() -> None:
@@ -167,7 +167,7 @@ def test_an_override_replaces_a_list_and_the_last_one_wins(tmp_path: Path) -> No
         ("train.lr=2020-13-01", "override 'train.lr=2020-13-01': '2020-13-01' is not a YAML value"),
         ("name.x=3", "override 'name.x=3': 'name' is not a section"),
         ("corpus.sources.0.uri=z", "override 'corpus.sources.0.uri=z': 'sources' is not a section"),
-        ("train.zero=3", "r.yaml: train.zero: Input should be 0, 1 or 2"),
+        ("train.zero=4", "r.yaml: train.zero: Input should be 'auto', 0, 1, 2 or 3"),
         ("train.epoch=3", "r.yaml: train.epoch: unknown key; did you mean 'epochs'?"),
     ],
 )
