@@ -7,7 +7,7 @@
 Ray tasks work through each stage, whose results are files, so a build that was killed goes on where it was, no
 process holds more than a bucket, and the next build reads again only what changed.
 
-    corpora/NAME.parts/         what was read of each file, for the next build of NAME
+    corpora/NAME.parts/         what was read of each file, for the next build of NAME; one builds NAME at a time
     corpora/NAME-KEY.building/  the later stages, until the corpus is whole; then it becomes
     corpora/NAME-KEY/           the corpus
 """
@@ -40,6 +40,8 @@ from gb_ray.corpus.stages.stage import Result
 from gb_ray.progress import Progress
 from gb_ray.section import UserError
 
+LOCK = "lock"
+
 
 def existing(plan: Plan, home: Path) -> Corpus | None:
     """The corpus of this plan if it was built before."""
@@ -51,17 +53,19 @@ def build(plan: Plan, home: Path, progress: Progress) -> Corpus:
     """The corpus of a plan, built under `home/corpora`; Ray must be up. An existing one is opened, not built again.
 
     Raises UserError when no row is left to train on, when more than `max_quarantine` of them were quarantined (those
-    rows then stay in `home/corpora/NAME-KEY.failed/left-out`), when the disk is full, or when somebody else builds it.
+    rows then stay in `home/corpora/NAME-KEY.failed/left-out`), when the disk is full, or when another process builds a
+    corpus of the same name: they share what was read.
     """
+    if found := existing(plan, home):
+        return found
     final = plan.path(home)
-    work = final.with_name(f"{final.name}.building")
-    work.mkdir(parents=True, exist_ok=True)
-    with _locked(work):
-        if found := existing(plan, home):
-            shutil.rmtree(work)
+    parts, work = final.with_name(f"{plan.name}.parts"), final.with_name(f"{final.name}.building")
+    with _locked(plan.name, parts):
+        if found := existing(plan, home):  # since a moment ago
             return found
+        work.mkdir(exist_ok=True)
         try:
-            corpus = _Build(plan, final.with_name(f"{plan.name}.parts"), work, progress).run()
+            corpus = _Build(plan, parts, work, progress).run()
         except _Refused as error:
             failed = final.with_name(f"{final.name}.failed")
             shutil.rmtree(failed, ignore_errors=True)
@@ -82,14 +86,17 @@ class _Refused(Exception):
 
 
 @contextmanager
-def _locked(work: Path) -> Iterator[None]:
-    """Keep a second process off this build. The lock ends with its process, however it ends."""
-    with (work / "lock").open("a+") as file:
+def _locked(name: str, parts: Path) -> Iterator[None]:
+    """Keep a second process off what this build reads. The lock ends with its process, however it ends."""
+    parts.mkdir(parents=True, exist_ok=True)
+    with (parts / LOCK).open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise UserError(f"{work.name}: process {file.read()} builds this corpus; wait for it, or stop it") from None
+            raise UserError(
+                f"{name}: process {file.read()} builds a corpus of this name; wait for it, or stop it"
+            ) from None
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
@@ -105,9 +112,9 @@ class _Build:
         # It takes seconds to load and is not needed before everything is read.
         self.encoder = ThreadPoolExecutor(1).submit(plan.encoder.ready)
         self.readings = [
-            (number, read.Reading(source, part, plan.encoder, plan.section, plan.code))
+            (number, read.Reading(source, piece, plan.encoder, plan.section, plan.code))
             for number, source in enumerate(plan.sources)
-            for part in source.parts()
+            for piece in source.pieces()
         ]
 
     def run(self) -> Corpus:
@@ -223,17 +230,17 @@ class _Build:
         """Write the lanes of every split."""
         pieces = encode.pieces(files, encoded)
         with self.progress.stage("write", total=sum(result["rows"] for result in encoded), unit="samples") as shown:
-            groups = [
-                group
+            dealings = [
+                dealing
                 for key, found in pieces.items()
-                for group in lanes.groups(*key, found, self.section, bool(labels), self.out)
+                for dealing in lanes.dealings(*key, found, self.section, bool(labels), self.out)
             ]
             seen = _adder(lambda result: sum(shard["rows"] for shard in result["shards"]), shown.to)
-            dealt = list(zip(groups, stage.run(groups, lanes.deal, self.work / "written", seen), strict=True))
+            dealt = list(zip(dealings, stage.run(dealings, lanes.deal, self.work / "written", seen), strict=True))
         return {
             name: lanes.split_entry(
                 self._weights if name == "train" else [1.0],
-                [(group, result) for group, result in dealt if group.split == name],
+                [(dealing, result) for dealing, result in dealt if dealing.split == name],
                 labels,
                 self.section.lanes,
             )
@@ -252,7 +259,7 @@ class _Build:
         corpus = seal(self.out, manifest.model_copy(update={"files": files}))
         used = {reading.name for _, reading in self.readings}
         for folder in self.parts.iterdir():
-            if folder.name not in used:
+            if folder.name not in used and folder.name != LOCK:
                 shutil.rmtree(folder)
         return corpus
 

@@ -1,23 +1,28 @@
-"""A corpus: every row accounted for, the same bytes whenever it is built, and whole or not there at all."""
+"""A corpus: every row accounted for, and the same bytes whenever it is built."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
+from builds import (
+    LANES,
+    PLAIN,
+    QUARANTINED,
+    SHARD_ROWS,
+    SPLITS,
+    ids_on_disk,
+    jsonl,
+    left_out,
+    nasty_sources,
+    plan_of,
+    row,
+    rows_on_disk,
+    tree,
+)
+from helpers import ROOT
 
 from gb_ray.corpus.build import build
 from gb_ray.corpus.catalogue.check import check
@@ -31,110 +36,7 @@ from gb_ray.section import UserError
 from gb_ray.tasks.section import SequenceClassificationSection, TokenClassificationSection
 from gb_ray.tasks.task import make
 
-ROOT = Path(__file__).parent.parent.parent
 DATA = ROOT.parent / "shared" / "data"
-SPLITS = ("train", "validation", "test")
-LABELS = ("energy", "health", "water")
-LANES, SHARD_ROWS = 4, 16
-
-
-def jsonl(path: Path, rows: list[Any]) -> Path:
-    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
-    return path
-
-
-def row(text: Any, label: Any) -> dict[str, Any]:
-    return {"text": text, "label": label}
-
-
-def plan_of(backbone: Path, sources: list[dict[str, Any]], **keys: Any) -> Plan:
-    splits = {"by": "stratified"} | keys.pop("splits", {})
-    layout = {"lanes": LANES, "shard_rows": SHARD_ROWS, "window_shards": 2, "splits": splits} | keys
-    section = CorpusSection.model_validate({"sources": sources, **layout})
-    task = SequenceClassificationSection(type="sequence-classification")
-    return prepare("nasty", "topic", section, make(task, str(backbone), 16, section.min_chars), backbone)
-
-
-def ids_on_disk(corpus: Corpus, split: str) -> list[str]:
-    """The ids of a split in global order, from the files alone."""
-    lanes = [
-        [id for shard in lane for id in pq.read_table(corpus.path / shard.path)["id"].to_pylist()]
-        for lane in corpus.manifest.splits[split].strata[0].shards
-    ]
-    total = sum(map(len, lanes))
-    return [lanes[g % len(lanes)][g // len(lanes)] for g in range(total)]
-
-
-def rows_on_disk(corpus: Corpus, split: str) -> list[dict[str, Any]]:
-    return [
-        row
-        for shard in corpus.manifest.splits[split].shards
-        for row in pq.read_table(corpus.path / shard.path).to_pylist()
-    ]
-
-
-def tree(path: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
-
-
-PLAIN = [row(f"{label} text number {i}", label) for i in range(100) for label in LABELS]
-"""300 rows, 100 a label, none twice."""
-
-
-def nasty_sources(folder: Path) -> list[dict[str, Any]]:
-    """Two files that are split by hash, and one file each given to train and to test."""
-    jsonl(
-        folder / "one.jsonl",
-        [
-            *PLAIN[:150],
-            row(None, "water"),  # 150
-            row("a nul \x00 in it", "water"),
-            row("no label", None),
-            row("blank label", "  "),
-            row("", "water"),
-            row(7, "water"),  # 155
-            "{not json",
-            "[1]",
-            {"label": "water"},
-            '{"text": "half a pair \\ud800", "label": "water"}',
-            '{"text": "a label of half a pair", "label": "\\ud800"}',  # 160
-            row("a list", ["water"]),
-            PLAIN[0],  # 162: a duplicate inside the file
-            row("  energy   text number\t0 ", "energy"),  # the same once cleaned
-            row(PLAIN[1]["text"], "water"),  # with another label
-            row("of another language", "water") | {"lang": "fr"},  # 165: filtered
-        ],
-    )
-    jsonl(folder / "two.jsonl", [*PLAIN[150:], PLAIN[2], row(PLAIN[3]["text"], "water")])
-    jsonl(folder / "train.jsonl", [row("leaks from train to test", "water"), row("given to train", "water"), PLAIN[5]])
-    jsonl(folder / "test.jsonl", [row("leaks from train to test", "water"), row("given to test", "health"), PLAIN[4]])
-    # A row without `lang` is kept by no filter on it, so only the first file has one.
-    lines = (folder / "one.jsonl").read_text().splitlines()
-    marked = [line.replace("{", '{"lang": "en", ', 1) if '"lang"' not in line else line for line in lines]
-    marked[156] = "{not json"
-    (folder / "one.jsonl").write_text("\n".join(marked) + "\n")
-    return [
-        {"uri": str(folder / "one.jsonl"), "where": {"lang": "en"}},
-        {"uri": str(folder / "two.jsonl")},
-        {"uri": str(folder / "train.jsonl"), "split": "train"},
-        {"uri": str(folder / "test.jsonl"), "split": "test"},
-    ]
-
-
-QUARANTINED = {
-    150: "text is null",
-    151: "text has a NUL character",
-    152: "label is null",
-    153: "label is empty",
-    154: "text is empty",
-    155: "text is int, expected text",
-    156: "not JSON",
-    157: "not a JSON object",
-    158: "no key 'text'",
-    159: "text is not UTF-8",
-    160: "label is not UTF-8",
-    161: "label is list, expected text",
-}
 
 
 @pytest.fixture(scope="module")
@@ -148,14 +50,6 @@ def nasty(ray_up: str, backbone: Path, tmp_path_factory: pytest.TempPathFactory)
 @pytest.fixture
 def corpus(nasty: tuple[Plan, Corpus, Path]) -> Corpus:
     return nasty[1]
-
-
-@pytest.fixture(scope="module")
-def plain(ray_up: str, backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """The plain rows from one file."""
-    folder = tmp_path_factory.mktemp("plain")
-    uri = str(jsonl(folder / "all.jsonl", PLAIN))
-    return build(plan_of(backbone, [{"uri": uri}]), folder / "home", Progress())
 
 
 def test_every_row_is_a_sample_a_duplicate_filtered_or_quarantined(corpus: Corpus) -> None:
@@ -180,11 +74,6 @@ def test_every_row_is_a_sample_a_duplicate_filtered_or_quarantined(corpus: Corpu
 def test_every_source_accounts_for_its_own_rows(corpus: Corpus) -> None:
     found = [(s.read, s.filtered, s.quarantined, s.kept) for s in corpus.manifest.sources]
     assert found == [(166, 1, 12, 153), (152, 0, 0, 152), (3, 0, 0, 3), (3, 0, 0, 3)]
-
-
-def left_out(path: Path) -> list[dict[str, Any]]:
-    files = sorted((path / "left-out").glob("part-*.jsonl"))
-    return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def test_each_row_left_out_is_named_with_its_source_file_row_and_reason(corpus: Corpus) -> None:
@@ -281,21 +170,6 @@ def test_two_builds_are_the_same_bytes(nasty: tuple[Plan, Corpus, Path], tmp_pat
     assert tree(again.path) == tree(corpus.path)
 
 
-def test_splits_take_their_exact_share_of_every_label(plain: Corpus) -> None:
-    found = {split: plain.manifest.splits[split].labels for split in SPLITS}
-    shares = {"train": 70, "validation": 10, "test": 20}
-    assert found == {split: dict.fromkeys(LABELS, share) for split, share in shares.items()}
-
-
-def test_the_samples_of_each_split_do_not_depend_on_the_files_they_came_in(
-    plain: Corpus, backbone: Path, tmp_path: Path
-) -> None:
-    halves = [jsonl(tmp_path / "b.jsonl", PLAIN[101:]), jsonl(tmp_path / "a.jsonl", PLAIN[:101][::-1])]
-    other = build(plan_of(backbone, [{"uri": str(half)} for half in halves]), tmp_path / "home", Progress())
-    for split in SPLITS:
-        assert ids_on_disk(other, split) == ids_on_disk(plain, split)
-
-
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -321,26 +195,6 @@ def test_a_corpus_is_found_by_its_digest_beside_broken_ones(nasty: tuple[Plan, C
         Corpus.find(home, "absent")
 
 
-@pytest.mark.parametrize(
-    ("rows", "keys", "said"),
-    [
-        ([*PLAIN[:9], row(None, "water")], {}, r"10.0% of 10 rows were quarantined \(1 x text is null\)"),
-        (PLAIN[:6], {"splits": {"validation": 0.0, "test": 0.9}}, "no row is left to train on"),
-        (PLAIN[::3], {}, "every row has the label 'energy'"),
-    ],
-)
-def test_a_build_that_fails_says_why_and_leaves_nothing_that_passes_for_a_corpus(
-    ray_up: str, rows: list[Any], keys: dict[str, Any], said: str, backbone: Path, tmp_path: Path
-) -> None:
-    plan = plan_of(backbone, [{"uri": str(jsonl(tmp_path / "rows.jsonl", rows))}], **keys)
-    with pytest.raises(UserError, match=said):
-        build(plan, tmp_path, Progress())
-    assert list(tmp_path.rglob("manifest.json")) == []
-    (left,) = (tmp_path / "corpora").glob("*.failed")
-    assert {path.suffix for path in (tmp_path / "corpora").iterdir()} == {".failed", ".parts"}
-    assert len(left_out(left)) == rows.count(row(None, "water"))
-
-
 def test_one_more_file_is_the_only_one_that_is_read(ray_up: str, backbone: Path, tmp_path: Path) -> None:
     first, second = jsonl(tmp_path / "a.jsonl", PLAIN[:150]), jsonl(tmp_path / "b.jsonl", PLAIN[150:])
     home = tmp_path / "home"
@@ -351,45 +205,6 @@ def test_one_more_file_is_the_only_one_that_is_read(ray_up: str, backbone: Path,
     assert len(read) == 1 and len(again) == 2
     assert read.items() <= again.items()
     assert both.manifest.funnel.read == 300
-
-
-def test_by_hash_no_row_changes_its_split_when_the_data_grow(ray_up: str, backbone: Path, tmp_path: Path) -> None:
-    def splits(rows: list[Any], name: str) -> dict[str, str]:
-        plan = plan_of(backbone, [{"uri": str(jsonl(tmp_path / name, rows))}], splits={"by": "hash"})
-        corpus = build(plan, tmp_path / "home", Progress())
-        return {id: split for split in SPLITS for id in ids_on_disk(corpus, split)}
-
-    few, many = splits(PLAIN[:100], "few.jsonl"), splits(PLAIN, "many.jsonl")
-    assert few.items() <= many.items()
-    shares = Counter(many.values())
-    assert 0.6 < shares["train"] / 300 < 0.8 and shares["validation"] > 15 and shares["test"] > 35
-
-
-def test_no_group_is_in_two_splits(ray_up: str, backbone: Path, tmp_path: Path) -> None:
-    rows = [entry | {"document": i // 7} for i, entry in enumerate(PLAIN)]
-    rows[5]["document"] = None
-    sources = [{"uri": str(jsonl(tmp_path / "rows.jsonl", rows))}]
-    plan = plan_of(backbone, sources, splits={"by": "group", "column": "document"})
-    corpus = build(plan, tmp_path / "home", Progress())
-    document = {entry["text"]: entry["document"] for entry in rows}
-    found = [{document[entry["text"]] for entry in rows_on_disk(corpus, split)} for split in SPLITS]
-    assert all(found) and not (found[0] & found[1] or found[0] & found[2] or found[1] & found[2])
-    assert corpus.manifest.funnel.reasons == {"document is missing": 1}
-
-
-@pytest.mark.parametrize("form", ["{}", "{}-05-01", "{}-05-01T10:00:00"])
-def test_by_time_the_latest_rows_are_tested_on(form: str, ray_up: str, backbone: Path, tmp_path: Path) -> None:
-    rows = [entry | {"when": form.format(2000 + i // 30)} for i, entry in enumerate(PLAIN)]
-    sources = [{"uri": str(jsonl(tmp_path / "rows.jsonl", rows))}]
-    plan = plan_of(backbone, sources, splits={"by": "time", "column": "when"})
-    corpus = build(plan, tmp_path / "home", Progress())
-    when = {entry["text"]: entry["when"][:4] for entry in rows}
-    found = {split: {when[entry["text"]] for entry in rows_on_disk(corpus, split)} for split in SPLITS}
-    assert found == {
-        "train": {str(year) for year in range(2000, 2007)},
-        "validation": {"2007"},
-        "test": {"2008", "2009"},
-    }
 
 
 def test_sources_of_other_weights_lie_in_strata_of_their_own(ray_up: str, backbone: Path, tmp_path: Path) -> None:
@@ -407,7 +222,7 @@ def test_every_cleaning_step_is_counted(ray_up: str, backbone: Path, tmp_path: P
         *PLAIN[:60],
         row("The cafÃ© by the river is open.", "water"),
         row("Write to ann@example.com about the pump.", "water"),
-        row("word " * 100, "water"),
+        row("word " * 37 + "ann@example.com" + " word" * 60, "water"),
         row("Der Fluss ist heute sehr hoch, und die Pumpe steht im Keller unter Wasser.", "water"),
     ]
     clean = {"repair": True, "max_chars": 200, "languages": ["en"], "identify": True, "personal": True}
@@ -422,27 +237,8 @@ def test_every_cleaning_step_is_counted(ray_up: str, backbone: Path, tmp_path: P
     texts = {entry["text"] for split in SPLITS for entry in rows_on_disk(corpus, split)}
     assert {"The café by the river is open.", "Write to <EMAIL> about the pump."} <= texts
     assert {line["step"] for line in left_out(corpus.path)} == {"dropped"}
+    assert not [line for line in left_out(corpus.path) if "ann" in line["excerpt"]]  # half of it is within 200
     assert sum(entry.languages["en"] for entry in corpus.manifest.splits.values()) == 62
-
-
-@pytest.mark.parametrize(("near", "gone"), [("keep", (0, 0)), ("leaks", (0, 2)), ("remove", (1, 2))])
-def test_near_duplicates_leave_train_and_what_is_tested_on_stays(
-    near: str, gone: tuple[int, int], ray_up: str, backbone: Path, tmp_path: Path
-) -> None:
-    others = [row(hashlib.sha256(str(i).encode()).hexdigest(), LABELS[i % 3]) for i in range(60)]
-    long = "the river rose over its banks and the pump of the village stood under water for nine days in spring"
-    nurse = "the nurse of the clinic gave a vaccine to every child of the village on a monday "
-    train = [*others[3:], row(long, "water"), row(long + " again", "water")]
-    train += [row(nurse + end, "health") for end in ("morning", "evening")]
-    sources = [
-        {"uri": str(jsonl(tmp_path / "train.jsonl", train)), "split": "train"},
-        {"uri": str(jsonl(tmp_path / "test.jsonl", [row(long.upper(), "water"), *others[:3]])), "split": "test"},
-    ]
-    plan = plan_of(backbone, sources, duplicates={"near": near, "similarity": 0.7})
-    corpus = build(plan, tmp_path / "home", Progress())
-    funnel = corpus.manifest.funnel
-    assert (funnel.near_duplicates, funnel.leaks) == gone
-    assert long.upper() in {entry["text"] for entry in rows_on_disk(corpus, "test")}
 
 
 def test_the_text_is_kept_only_if_asked_for(ray_up: str, backbone: Path, tmp_path: Path) -> None:
@@ -455,96 +251,6 @@ def test_a_source_may_call_a_column_by_another_name(ray_up: str, backbone: Path,
     rows = [{"body": entry["text"], "topic": entry["label"]} for entry in PLAIN[:30]]
     sources = [{"uri": str(jsonl(tmp_path / "rows.jsonl", rows)), "columns": {"text": "body", "label": "topic"}}]
     assert build(plan_of(backbone, sources), tmp_path / "home", Progress()).manifest.funnel.samples == 30
-
-
-BUILD = """
-import json, sys
-from pathlib import Path
-from gb_ray import machine
-from gb_ray.corpus.build import build
-from gb_ray.corpus.plan import prepare
-from gb_ray.corpus.section import CorpusSection
-from gb_ray.progress import Progress
-from gb_ray.tasks.section import SequenceClassificationSection
-from gb_ray.tasks.task import make
-address, uri, backbone, home = sys.argv[1:]
-section = CorpusSection(
-    sources=[{"uri": uri}], lanes=4, shard_rows=16, window_shards=2, splits={"by": "stratified"}
-)
-task = make(SequenceClassificationSection(type="sequence-classification"), backbone, 16)
-with machine.ray_up(address):
-    build(prepare("nasty", "topic", section, task, Path(backbone)), Path(home), Progress())
-"""
-
-
-def kill_a_build(head: dict[str, str], uri: str, backbone: Path, home: Path, when: Callable[[], bool]) -> None:
-    """Start a build and kill it with SIGKILL as soon as `when` says so, or let it end."""
-    command = [sys.executable, "-c", BUILD, head["address"], uri, str(backbone), str(home)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    deadline = time.monotonic() + 60
-    while not when() and process.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait(15)
-
-
-def test_a_build_that_is_killed_leaves_no_corpus_and_the_next_one_goes_on(
-    head: dict[str, str], plain: Corpus, backbone: Path, tmp_path: Path
-) -> None:
-    uri, home = plain.manifest.sources[0].uri, tmp_path / "home"
-    kill_a_build(head, uri, backbone, home, lambda: bool(list(home.glob("corpora/*.building/bucket-*/result.json"))))
-    plan = plan_of(backbone, [{"uri": uri}])
-    assert not plan.path(home).exists()
-    with pytest.raises(UserError, match="no corpus"):
-        Corpus.find(home, plain.manifest.digest)
-    assert build(plan, home, Progress()).manifest.digest == plain.manifest.digest
-    assert not list(home.glob("corpora/*.building"))
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte."""
-    place = tmp_path / "small"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("mounting a small file system needs root")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
-
-
-def test_a_full_disk_stops_a_build_and_leaves_the_corpus_that_was_there(
-    ray_up: str, backbone: Path, tmp_path: Path, small_disk: Path
-) -> None:
-    few = build(plan_of(backbone, [{"uri": str(jsonl(tmp_path / "few.jsonl", PLAIN[:30]))}]), small_disk, Progress())
-    many = [row(f"{'x' * 1000} {i}", "water" if i % 2 else "health") for i in range(3000)]
-    plan = plan_of(backbone, [{"uri": str(jsonl(tmp_path / "many.jsonl", many))}])
-    with pytest.raises(UserError, match=r"the disk is full: .*; free some space"):
-        build(plan, small_disk, Progress())
-    assert not plan.path(small_disk).exists()
-    assert check(Corpus.open(few.path)) == []
-
-
-@pytest.mark.chaos
-def test_twenty_builds_killed_at_random_moments_all_end_in_the_same_bytes(
-    head: dict[str, str], ray_up: str, plain: Corpus, backbone: Path, tmp_path: Path
-) -> None:
-    uri = plain.manifest.sources[0].uri
-    began = time.monotonic()
-    kill_a_build(head, uri, backbone, tmp_path / "undisturbed", lambda: False)
-    whole = time.monotonic() - began
-    for number in range(20):
-        home = tmp_path / str(number)
-        after = time.monotonic() + random.uniform(0.3, 1) * whole
-        kill_a_build(head, uri, backbone, home, lambda after=after: time.monotonic() > after)
-        found = build(plan_of(backbone, [{"uri": uri}]), home, Progress())
-        assert found.manifest.digest == plain.manifest.digest
-        assert check(found) == []
-        assert tree(found.path) == tree(plain.path)
 
 
 @pytest.mark.skipif(not (DATA / "banking77").is_dir(), reason="the folder with real data is not beside this checkout")

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 from s3 import serve
-from synthetic import make_corpus
 
 from gb_ray.cli import main
 from gb_ray.corpus.catalogue import catalogue, diff, figures, portrait, rows
@@ -23,19 +22,6 @@ from gb_ray.progress import Progress
 from gb_ray.section import UserError
 
 WIDTH = 100
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """Two strata and two splits in two lanes; its tests leave it as it was."""
-    path = tmp_path_factory.mktemp("home") / "corpora" / "climate-0123"
-    return make_corpus(path, {"train": [(1.0, 110), (2.0, 31)], "test": [(1.0, 25)]}, lanes=2, shard_rows=20)
-
-
-@pytest.fixture
-def copy(corpus: Corpus, tmp_path: Path) -> Path:
-    """Where a test may change it."""
-    return Path(shutil.copytree(corpus.path, tmp_path / "copy"))
 
 
 @pytest.fixture(autouse=True)
@@ -63,35 +49,35 @@ def refused(capsys: pytest.CaptureFixture[str], *args: object) -> str:
 
 
 def test_show_gives_all_counts_and_three_rows_a_split(
-    corpus: Corpus, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    climate: Corpus, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    account = said(capsys, "show", corpus.path, "--home", tmp_path)
-    splits = corpus.manifest.splits
-    assert account["digest"] == corpus.manifest.digest
+    account = said(capsys, "show", climate.path, "--home", tmp_path)
+    splits = climate.manifest.splits
+    assert account["digest"] == climate.manifest.digest
     assert account["splits"] == {"train": 141, "validation": 0, "test": 25}
     assert account["epoch"]["train"] == 110 + 62
     assert account["label_counts"] == {name: split.labels for name, split in splits.items()}
     assert account["languages"] == {name: split.languages for name, split in splits.items()}
     assert sum(account["lengths"]["train"]) == 141
     assert account["licences"] == ["not stated"]
-    on_disk = sum(file.stat().st_size for file in (corpus.path / "train").rglob("*.parquet"))
+    on_disk = sum(file.stat().st_size for file in (climate.path / "train").rglob("*.parquet"))
     assert account["bytes"]["train"] == on_disk
     assert {name: len(found) for name, found in account["rows"].items()} == {"train": 3, "validation": 0, "test": 3}
-    row = rows.first(corpus, "test", 1)[0]
+    row = rows.first(climate, "test", 1)[0]
     assert account["rows"]["test"][0]["fields"] == {"text": row["text"]}
     assert account["rows"]["test"][0]["tokens"] == len(row["input_ids"])
 
 
-def test_show_says_the_same_to_a_person(corpus: Corpus, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert main(["corpus", "show", str(corpus.path), "--home", str(tmp_path)]) == 0
+def test_show_says_the_same_to_a_person(climate: Corpus, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["corpus", "show", str(climate.path), "--home", str(tmp_path)]) == 0
     text = capsys.readouterr().out
-    train = corpus.manifest.splits["train"]
+    train = climate.manifest.splits["train"]
     assert "167 read = 1 quarantined + 166 samples" in text
     assert "1 because text is empty" in text
     assert text.count("NOT STATED") == 2
     for name, count in {**train.labels, **train.languages}.items():
         assert any(line.split()[:2] == [name, str(count)] for line in text.splitlines())
-    assert rows.first(corpus, "train", 1)[0]["text"][:60] in text
+    assert rows.first(climate, "train", 1)[0]["text"][:60] in text
     assert text.count("█") > 40
 
 
@@ -100,18 +86,18 @@ NASTY = st.text(max_size=300)
 
 @given(name=NASTY, text=NASTY, words=st.lists(NASTY, min_size=3, max_size=60, unique=True))
 def test_whatever_texts_say_lines_stay_within_100_columns(
-    corpus: Corpus, name: str, text: str, words: list[str]
+    climate: Corpus, name: str, text: str, words: list[str]
 ) -> None:
     counts = {word: 10**9 + number for number, word in enumerate(words)}
     splits = {
         key: split.model_copy(update={"labels": counts, "languages": counts})
-        for key, split in corpus.manifest.splits.items()
+        for key, split in climate.manifest.splits.items()
     }
-    sources = [source.model_copy(update={"uri": name, "licence": text}) for source in corpus.manifest.sources]
-    funnel = corpus.manifest.funnel.model_copy(update={"reasons": counts})
-    section = {**corpus.manifest.section, "sources": [{"uri": name, "where": {text: name}}] * 2}
+    sources = [source.model_copy(update={"uri": name, "licence": text}) for source in climate.manifest.sources]
+    funnel = climate.manifest.funnel.model_copy(update={"reasons": counts})
+    section = {**climate.manifest.section, "sources": [{"uri": name, "where": {text: name}}] * 2}
     changes = {"splits": splits, "sources": sources, "funnel": funnel, "section": section}
-    other = Corpus(corpus.path, corpus.manifest.model_copy(update=changes))
+    other = Corpus(climate.path, climate.manifest.model_copy(update=changes))
     account = portrait.account(other)
     account["rows"]["train"] = [{"id": "0", "tokens": 1, "fields": {"a": name, "b": text, "c": words}}]
     fits(portrait.lines(other, account)[4:])  # what comes first are paths and digests as they are
@@ -148,14 +134,14 @@ def test_a_histogram_begins_where_samples_do_and_shows_few_as_well() -> None:
 
 
 def test_list_names_corpora_and_everything_that_is_none(
-    corpus: Corpus, copy: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    climate: Corpus, climate_copy: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
-    shutil.copytree(corpus.path, home / "corpora" / "climate-0123")
+    shutil.copytree(climate.path, home / "corpora" / "climate-0123")
     for name in ("climate-4567.building", "climate-89ab.failed", "climate.parts", "strange"):
         (home / "corpora" / name).mkdir()
     (home / "corpora" / "climate-4567.building" / "part.arrow").write_bytes(bytes(1234))
-    shutil.copytree(corpus.path, home / "corpora" / "torn")
+    shutil.copytree(climate.path, home / "corpora" / "torn")
     manifest = home / "corpora" / "torn" / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"rows": 20', '"rows": 21', 1))
     entries = {entry["name"]: entry for entry in said(capsys, "list", "--home", home)["corpora"]}
@@ -169,17 +155,17 @@ def test_list_names_corpora_and_everything_that_is_none(
         "torn": "broken",
     }
     whole = entries["climate-0123"]
-    assert whole["digest"] == corpus.manifest.digest
+    assert whole["digest"] == climate.manifest.digest
     assert whole["splits"] == {"train": 141, "validation": 0, "test": 25}
     assert whole["sources"] == ["source-0.jsonl", "source-1.jsonl"]
-    assert whole["bytes"] == sum(file.stat().st_size for file in corpus.path.rglob("*") if file.is_file())
+    assert whole["bytes"] == sum(file.stat().st_size for file in climate.path.rglob("*") if file.is_file())
     assert entries["climate-4567.building"]["bytes"] == 1234
     assert "altered since it was written" in entries["torn"]["why"]
     assert "not a corpus" in entries["strange"]["why"]
     assert main(["corpus", "list", "--home", str(home)]) == 0
     text = capsys.readouterr().out
     assert all(f"{name}: {state}" in text for name, state in states.items() if state != "corpus")
-    assert corpus.manifest.digest[:12] in text
+    assert climate.manifest.digest[:12] in text
 
 
 def test_list_of_an_empty_home_says_so(tmp_path: Path) -> None:
@@ -187,24 +173,26 @@ def test_list_of_an_empty_home_says_so(tmp_path: Path) -> None:
     assert catalogue.lines(tmp_path, [])[0].startswith(f"no corpus in {tmp_path / 'corpora'}")
 
 
-def test_the_command_compares_two_corpora(corpus: Corpus, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    other = seal(copy, corpus.manifest.model_copy(update={"name": "other"}))
-    account = said(capsys, "diff", corpus.path, other.path, "--home", copy.parent)
-    assert account == diff.diff(corpus, other, Progress())
+def test_the_command_compares_two_corpora(
+    climate: Corpus, climate_copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = seal(climate_copy, climate.manifest.model_copy(update={"name": "other"}))
+    account = said(capsys, "diff", climate.path, other.path, "--home", climate_copy.parent)
+    assert account == diff.diff(climate, other, Progress())
     assert not account["equal"]
-    assert main(["corpus", "diff", str(corpus.path), str(corpus.path), "--home", str(copy.parent)]) == 0
+    assert main(["corpus", "diff", str(climate.path), str(climate.path), "--home", str(climate_copy.parent)]) == 0
     assert "the two corpora are the same" in capsys.readouterr().out
 
 
 # --- bad input ------------------------------------------------------------------------------------------------------
 
 
-def test_what_is_no_corpus_is_refused(corpus: Corpus, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_what_is_no_corpus_is_refused(climate: Corpus, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "nothing there; expected a corpus" in refused(capsys, "show", tmp_path / "absent", "--home", tmp_path)
     assert f"{tmp_path}: not a corpus" in refused(capsys, "check", tmp_path, "--home", tmp_path)
     file = tmp_path / "rows.csv"
     file.write_text("a,b\n")
-    assert f"{file}: not a corpus" in refused(capsys, "diff", corpus.path, file, "--home", tmp_path)
+    assert f"{file}: not a corpus" in refused(capsys, "diff", climate.path, file, "--home", tmp_path)
     assert "absent.yaml" in refused(capsys, "show", tmp_path / "absent.yaml", "--home", tmp_path)
 
 
@@ -217,31 +205,33 @@ def test_a_recipe_whose_corpus_is_not_built_is_refused_with_what_to_do(
 
 
 def test_a_damaged_shard_is_refused_by_name_and_found_by_check(
-    corpus: Corpus, copy: Path, capsys: pytest.CaptureFixture[str]
+    climate: Corpus, climate_copy: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    name = corpus.manifest.splits["train"].shards[0].path
-    content = bytearray((copy / name).read_bytes())
+    name = climate.manifest.splits["train"].shards[0].path
+    content = bytearray((climate_copy / name).read_bytes())
     content[len(content) // 2] ^= 1
-    (copy / name).write_bytes(content)
-    expected = f"{copy / name}: not the file that was built; what else is wrong says: gb corpus check {copy}"
-    assert expected in refused(capsys, "show", copy, "--home", copy.parent)
-    other = seal(copy, corpus.manifest.model_copy(update={"name": "other"}))  # of equal ones only one is read
-    assert expected in refused(capsys, "diff", corpus.path, other.path, "--home", copy.parent)
-    account = said(capsys, "check", copy, "--home", copy.parent, status=1)
+    (climate_copy / name).write_bytes(content)
+    expected = (
+        f"{climate_copy / name}: not the file that was built; what else is wrong says: gb corpus check {climate_copy}"
+    )
+    assert expected in refused(capsys, "show", climate_copy, "--home", climate_copy.parent)
+    other = seal(climate_copy, climate.manifest.model_copy(update={"name": "other"}))  # of equal ones only one is read
+    assert expected in refused(capsys, "diff", climate.path, other.path, "--home", climate_copy.parent)
+    account = said(capsys, "check", climate_copy, "--home", climate_copy.parent, status=1)
     assert not account["ok"]
     assert [problem.partition(":")[0] for problem in account["problems"]] == [name]
-    (copy / name).unlink()
-    assert f"{copy / name}: missing" in refused(capsys, "show", copy, "--home", copy.parent)
+    (climate_copy / name).unlink()
+    assert f"{climate_copy / name}: missing" in refused(capsys, "show", climate_copy, "--home", climate_copy.parent)
 
 
-def test_a_corpus_in_an_object_store_is_shown_and_compared(corpus: Corpus, tmp_path: Path) -> None:
-    shutil.copytree(corpus.path, tmp_path / "bucket" / "c")
+def test_a_corpus_in_an_object_store_is_shown_and_compared(climate: Corpus, tmp_path: Path) -> None:
+    shutil.copytree(climate.path, tmp_path / "bucket" / "c")
     with serve(tmp_path) as server:
         there = Corpus.open(server.uri("bucket/c"))
-        here = portrait.account(corpus)
+        here = portrait.account(climate)
         assert portrait.account(there) == here | {"path": "s3://bucket/c"}
-        assert diff.diff(corpus, there, Progress())["equal"]
-        file = tmp_path / "bucket" / "c" / corpus.manifest.splits["test"].shards[0].path
+        assert diff.diff(climate, there, Progress())["equal"]
+        file = tmp_path / "bucket" / "c" / climate.manifest.splits["test"].shards[0].path
         file.unlink()
         with pytest.raises(UserError, match=r"^s3://bucket/c/test/.*: missing; .* gb corpus check s3://bucket/c$"):
             portrait.account(there)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -34,8 +34,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 
 def parts(text: str) -> tuple[dict[str, Any], str]:
-    """The front matter and the Markdown after it."""
-    _, front, body = text.split("---\n", 2)
+    """The front matter and the Markdown after it: between them is, as for every reader, a line that is `---`."""
+    opening, front, body = re.split(r"^---\n", text, maxsplit=2, flags=re.MULTILINE)
+    assert opening == ""
     return yaml.safe_load(front), body
 
 
@@ -177,7 +178,7 @@ def test_its_python_reads_the_corpus(corpus: Corpus, monkeypatch: pytest.MonkeyP
     assert len(names["samples"]) == 8
 
 
-TEXTS = st.text("ab |\\`*_[]<>#~&$!-+=.:/(){}\"'\n\r\t\u00e9\u0939\u202e\x1b")
+TEXTS = st.text("ab |\\`*_[]<>#~&$!-+=.:/(){}\"'\n\r\t\u00e9\u0939\u202e\x1b\x85\u2028")
 
 
 @settings(max_examples=300)
@@ -191,6 +192,10 @@ def test_any_text_stays_itself_in_a_cell(text: str) -> None:
 
 @settings(max_examples=100)
 @given(TEXTS, TEXTS, TEXTS)
+@example(uri="", licence="---", text="")
+@example(uri="\n---\n", licence="\n---\n", text="\n---\n")
+@example(uri="", licence="y " * 60 + "--- " * 60, text="")  # lines that are folded
+@example(uri="", licence="\u2028---\u2028", text="")
 def test_no_text_of_a_source_or_sample_breaks_the_card(corpus: Corpus, uri: str, licence: str, text: str) -> None:
     manifest = with_sources(corpus.manifest, {"licence": f"x{licence}"}, {"licence": "MIT"})
     sources = [{**source, "uri": f"x{uri}"} for source in manifest.section["sources"]]
@@ -200,7 +205,7 @@ def test_no_text_of_a_source_or_sample_breaks_the_card(corpus: Corpus, uri: str,
     usual = parts(card(corpus.manifest, rows[:1]))[1]
     assert headings(body) == headings(usual)
     assert len(cells(body)) == len(cells(usual))
-    assert front["license_details"] == f"x{licence}"
+    assert front["license_details"] == " ".join(f"x{licence}".split())
     lines = [token.content for token in PARSER.parse(body) if token.type == "fence"][-1].splitlines()
     assert len(lines) == 2
     assert all(len(line) <= 2 * CUT for line in lines)  # an escape is longer than what it stands for

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
@@ -22,19 +20,6 @@ from gb_ray.progress import Progress
 WIDTH = 100
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """Two strata and two splits in two lanes; its tests leave it as it was."""
-    path = tmp_path_factory.mktemp("home") / "corpora" / "climate-0123"
-    return make_corpus(path, {"train": [(1.0, 110), (2.0, 31)], "test": [(1.0, 25)]}, lanes=2, shard_rows=20)
-
-
-@pytest.fixture
-def copy(corpus: Corpus, tmp_path: Path) -> Path:
-    """Where a test may change it."""
-    return Path(shutil.copytree(corpus.path, tmp_path / "copy"))
-
-
 def resealed(path: Path, **changes: Any) -> Corpus:
     """The corpus at `path` with another manifest."""
     return seal(path, Corpus.open(path).manifest.model_copy(update=changes))
@@ -44,14 +29,14 @@ def fits(lines: list[str]) -> None:
     assert not [line for line in lines if cell_len(line) > WIDTH or "\n" in line]
 
 
-def test_a_corpus_and_its_copy_are_equal(corpus: Corpus, copy: Path) -> None:
-    account = diff.diff(corpus, Corpus.open(copy), Progress())
+def test_a_corpus_and_its_copy_are_equal(climate: Corpus, climate_copy: Path) -> None:
+    account = diff.diff(climate, Corpus.open(climate_copy), Progress())
     assert account["equal"]
     assert account["rows"]["both"] == 166
     assert account["rows"]["only_a"] == account["rows"]["only_b"] == 0
     changes = [account[what] for what in ("task", "section", "funnel", "splits", "labels", "languages")]
     assert not any([*changes, *account["sources"].values(), *account["rows"]["examples"].values()])
-    assert diff.lines(account) == [f"the two corpora are the same: digest {corpus.manifest.digest}"]
+    assert diff.lines(account) == [f"the two corpora are the same: digest {climate.manifest.digest}"]
 
 
 def moved_about(manifest: Manifest) -> dict[str, Any]:
@@ -66,14 +51,14 @@ def moved_about(manifest: Manifest) -> dict[str, Any]:
     return {"splits": splits, "funnel": manifest.funnel.model_copy(update={"samples": 141, "leaks": 25})}
 
 
-def test_rows_that_left_came_and_moved_are_counted_and_shown(corpus: Corpus, copy: Path) -> None:
-    other = resealed(copy, **moved_about(corpus.manifest))
-    account = diff.diff(corpus, other, Progress())
+def test_rows_that_left_came_and_moved_are_counted_and_shown(climate: Corpus, climate_copy: Path) -> None:
+    other = resealed(climate_copy, **moved_about(climate.manifest))
+    account = diff.diff(climate, other, Progress())
     found = account["rows"]
     assert not account["equal"]
     assert (found["both"], found["only_a"], found["only_b"]) == (141, 25, 0)
     assert found["moved"] == {"train to validation": 31}
-    texts = {row["text"] for row in rows.first(corpus, "test", 10)}
+    texts = {row["text"] for row in rows.first(climate, "test", 10)}
     assert {example["fields"]["text"] for example in found["examples"]["only_a"]} <= texts
     assert {kind: len(examples) for kind, examples in found["examples"].items()} == {
         "only_a": 5,
@@ -81,7 +66,7 @@ def test_rows_that_left_came_and_moved_are_counted_and_shown(corpus: Corpus, cop
         "moved": 5,
     }
     assert {example["source"] for example in found["examples"]["moved"]} == {1}
-    back = diff.diff(other, corpus, Progress())["rows"]
+    back = diff.diff(other, climate, Progress())["rows"]
     assert (back["both"], back["only_a"], back["only_b"]) == (141, 0, 25)
     assert back["moved"] == {"validation to train": 31}
     assert [row["id"] for row in back["examples"]["only_b"]] == [row["id"] for row in found["examples"]["only_a"]]
@@ -92,19 +77,23 @@ def test_rows_that_left_came_and_moved_are_counted_and_shown(corpus: Corpus, cop
     fits(lines)
 
 
-def test_what_was_changed_in_sources_recipe_and_task_is_named(corpus: Corpus, copy: Path) -> None:
-    one, gone = corpus.manifest.sources
+def test_what_was_changed_in_sources_recipe_and_task_is_named(climate: Corpus, climate_copy: Path) -> None:
+    one, gone = climate.manifest.sources
     files = [one.files[0].model_copy(update={"fingerprint": "0" * 64}), gone.files[0].model_copy(update={"uri": "n"})]
     new = gone.model_copy(update={"uri": "new.csv"})
-    sections = [dict(source) for source in corpus.manifest.section["sources"]]
+    sections = [dict(source) for source in climate.manifest.section["sources"]]
     sections[0]["licence"], sections[1]["uri"] = "MIT", "new.csv"
-    section = {**corpus.manifest.section, "sources": sections, "min_chars": 7}
+    section = {**climate.manifest.section, "sources": sections, "min_chars": 7}
     section["splits"] = {**section["splits"], "test": 0.3}
     encoder = {"type": "token-classification"}
     other = resealed(
-        copy, sources=[one.model_copy(update={"files": files}), new], section=section, task="tags", encoder=encoder
+        climate_copy,
+        sources=[one.model_copy(update={"files": files}), new],
+        section=section,
+        task="tags",
+        encoder=encoder,
     )
-    account = diff.diff(corpus, other, Progress())
+    account = diff.diff(climate, other, Progress())
     assert account["sources"]["added"] == ["new.csv"]
     assert account["sources"]["removed"] == ["source-1.jsonl"]
     changed = account["sources"]["changed"]["source-0.jsonl"]

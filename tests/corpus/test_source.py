@@ -29,7 +29,7 @@ def source_of(path: Path, columns: list[str] | None = None, **keys: Any) -> Open
 
 
 def rows(source: OpenSource) -> list[tuple[int, Any]]:
-    return [entry for part in source.parts() for entry in source.rows(part)]
+    return [entry for piece in source.pieces() for entry in source.rows(piece)]
 
 
 def file_of(folder: Path, name: str, content: str | bytes) -> Path:
@@ -130,7 +130,7 @@ import sys
 from gb_ray.corpus.section import Source
 from gb_ray.corpus.sources.source import open_source
 source = open_source(Source(uri={PACKAGED!r}), ["text", "sdg"], None)
-assert sum(1 for part in source.parts() for _ in source.rows(part)) > 1000
+assert sum(1 for piece in source.pieces() for _ in source.rows(piece)) > 1000
 print([name for name in sys.modules if name.startswith("sdgclassification")])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

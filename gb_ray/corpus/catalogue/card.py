@@ -70,7 +70,8 @@ def _front_matter(manifest: Manifest) -> str:
     content["license"] = licences[0] if len(licences) == 1 else licences
     if "other" in licences:
         others = {source.licence for source in manifest.sources if identifier(source.licence) == "other"}
-        content["license_details"] = "; ".join(sorted(map(str, others)))
+        # YAML reads some line breaks as others: as in a table's cell, each is a blank.
+        content["license_details"] = "; ".join(sorted(" ".join(str(licence).split()) for licence in others))
     if kind in _CATEGORIES:
         content["task_categories"] = [_CATEGORIES[kind]]
     content["size_categories"] = [_size_category(manifest.funnel.samples)]

@@ -26,14 +26,14 @@ class OpenInput:
 
 
 @dataclass(frozen=True)
-class Part:
-    """What one task reads of a source."""
+class OpenPiece:
+    """A piece of an open file: what one task reads of a source."""
 
     opened: OpenInput
     piece: Piece
 
     def fingerprint(self) -> list[Any]:
-        """Equal for parts that hold the same rows."""
+        """Equal for pieces that hold the same rows."""
         place = [self.piece.number, self.piece.start, self.piece.stop]
         return [self.opened.fingerprint, self.opened.input.format, self.opened.input.split, *place]
 
@@ -54,15 +54,17 @@ class OpenSource:
         found = [(entry.input.file, entry.fingerprint) for entry in self.files]
         return [SourceFile(uri=file.uri, bytes=file.size, fingerprint=print) for file, print in found]
 
-    def parts(self) -> list[Part]:
+    def pieces(self) -> list[OpenPiece]:
         """What tasks read; together, in order, all its rows."""
         return [
-            Part(entry, piece) for entry in self.files for piece in FORMATS[entry.input.format].pieces(entry.input.file)
+            OpenPiece(entry, piece)
+            for entry in self.files
+            for piece in FORMATS[entry.input.format].pieces(entry.input.file)
         ]
 
-    def rows(self, part: Part) -> Rows:
+    def rows(self, of: OpenPiece) -> Rows:
         """(number in the file, row or why it is none)."""
-        return FORMATS[part.opened.input.format].rows(part.piece)
+        return FORMATS[of.opened.input.format].rows(of.piece)
 
     def wanted(self, row: Row) -> bool:
         """Whether the recipe's `where` keeps this row."""

@@ -29,7 +29,7 @@ Piece = tuple[Path, int, int]
 
 
 @dataclass(frozen=True)
-class Group:
+class Dealing:
     """Shards number `number` of lanes [low, high) of a stratum; `pieces` are all samples of that slice of it."""
 
     split: str
@@ -48,9 +48,9 @@ class Group:
         return f"{self.split}-{self.stratum}-{self.number:05d}-{self.low:05d}"
 
 
-def groups(
+def dealings(
     split: str, stratum: int, pieces: list[Piece], section: CorpusSection, labelled: bool, out: Path
-) -> Iterator[Group]:
+) -> Iterator[Dealing]:
     """All tasks that write a stratum, whose samples in global order are `pieces`."""
     size = section.lanes * section.shard_rows
     together = max(1, min(section.lanes, TASK_ROWS // section.shard_rows))
@@ -59,7 +59,7 @@ def groups(
         mine = list(_part_of(pieces, first, min(samples, first + size)))
         for low in range(0, min(section.lanes, samples - first), together):
             high = min(section.lanes, low + together)
-            yield Group(split, stratum, number, low, high, section.lanes, labelled, mine, out)
+            yield Dealing(split, stratum, number, low, high, section.lanes, labelled, mine, out)
 
 
 def _part_of(pieces: list[Piece], start: int, stop: int) -> Iterator[Piece]:
@@ -72,23 +72,23 @@ def _part_of(pieces: list[Piece], start: int, stop: int) -> Iterator[Piece]:
         first += high - low
 
 
-def deal(group: Group, folder: Path) -> Result:
-    """Write the group's shards; count labels, languages and lengths."""
-    rows = pa.concat_tables([tables.read(path).slice(start, stop - start) for path, start, stop in group.pieces])
+def deal(dealing: Dealing, folder: Path) -> Result:
+    """Write its shards; count labels, languages and lengths."""
+    rows = pa.concat_tables([tables.read(path).slice(start, stop - start) for path, start, stop in dealing.pieces])
     shards, labels, languages, lengths = [], Counter[int](), Counter[str](), np.zeros(32, np.int64)
     longest = 0
-    for lane in range(group.low, min(group.high, len(rows))):
-        table = rows.take(pa.array(np.arange(lane, len(rows), group.lanes)))
-        path = f"{group.split}/stratum-{group.stratum}/lane-{lane:05d}/shard-{group.number:05d}.parquet"
+    for lane in range(dealing.low, min(dealing.high, len(rows))):
+        table = rows.take(pa.array(np.arange(lane, len(rows), dealing.lanes)))
+        path = f"{dealing.split}/stratum-{dealing.stratum}/lane-{lane:05d}/shard-{dealing.number:05d}.parquet"
         tokens = pc.list_value_length(table["input_ids"]).to_numpy()
-        shards.append(_write(table, group.out, path, int(tokens.sum())).model_dump())
-        if group.labelled:
+        shards.append(_write(table, dealing.out, path, int(tokens.sum())).model_dump())
+        if dealing.labelled:
             labels += _labels(table)
         languages += Counter(name or "not identified" for name in table["language"].to_pylist())
         lengths += np.bincount(np.frexp(np.maximum(tokens, 1))[1] - 1, minlength=32)
         longest = max(longest, int(tokens.max()))
     counts = {"labels": sorted(labels.items()), "languages": dict(languages), "lengths": lengths.tolist()}
-    return {"shards": shards, "low": group.low, "longest": longest, **counts}
+    return {"shards": shards, "low": dealing.low, "longest": longest, **counts}
 
 
 def _labels(table: pa.Table) -> Counter[int]:
@@ -107,14 +107,16 @@ def _write(table: pa.Table, out: Path, path: str, tokens: int) -> Shard:
     return Shard(path=path, rows=len(table), tokens=tokens, bytes=file.stat().st_size, sha256=sha256(file))
 
 
-def split_entry(weights: list[float], results: list[tuple[Group, Result]], labels: list[str], lanes: int) -> SplitEntry:
+def split_entry(
+    weights: list[float], results: list[tuple[Dealing, Result]], labels: list[str], lanes: int
+) -> SplitEntry:
     """What the manifest says of a split whose strata have these weights."""
     strata = []
     for number, weight in enumerate(weights):
         shards: list[list[Shard]] = [[] for _ in range(lanes)]
-        for group, result in results:
-            if group.stratum == number:
-                for lane, shard in enumerate(result["shards"], start=group.low):
+        for dealing, result in results:
+            if dealing.stratum == number:
+                for lane, shard in enumerate(result["shards"], start=dealing.low):
                     shards[lane].append(Shard(**shard))
         samples = sum(shard.rows for lane in shards for shard in lane)
         strata.append(Stratum(weight=weight, samples=samples, shards=shards))

@@ -21,8 +21,9 @@ from gb_ray.corpus.encoder import Encoder, Fields, Reject
 from gb_ray.corpus.near.lsh import bands
 from gb_ray.corpus.section import CorpusSection
 from gb_ray.corpus.sources.formats.piece import Row
-from gb_ray.corpus.sources.source import OpenSource, Part
+from gb_ray.corpus.sources.source import OpenPiece, OpenSource
 from gb_ray.corpus.stages import tables
+from gb_ray.corpus.stages.excerpt import excerpt
 from gb_ray.corpus.stages.stage import Result
 
 CHUNK_ROWS = 1024
@@ -35,7 +36,7 @@ class Reading:
     """A piece of a source's file to read, and how."""
 
     source: OpenSource
-    part: Part
+    piece: OpenPiece
     encoder: Encoder
     section: CorpusSection
     code: str
@@ -45,7 +46,7 @@ class Reading:
         """sha256 (hex) of what decides the outcome; the source's place in the recipe does not."""
         how = self.section.model_dump(mode="json", include={"clean", "duplicates", "min_chars"})
         how["splits"] = self.section.splits.column
-        what = [self.part.fingerprint(), self.source.section.model_dump(mode="json", exclude={"weight", "licence"})]
+        what = [self.piece.fingerprint(), self.source.section.model_dump(mode="json", exclude={"weight", "licence"})]
         content = json.dumps([what, how, self.encoder.fingerprint(), self.code], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:32]
 
@@ -64,7 +65,7 @@ def read(reading: Reading, folder: Path) -> Result:
     """Write part-*.arrow, each in order of id, and left-out.jsonl; count."""
     reader = _PieceReader(reading, folder)
     chunk: list[tuple[int, Row | Reject]] = []
-    for entry in reading.source.rows(reading.part):
+    for entry in reading.source.rows(reading.piece):
         chunk.append(entry)
         if len(chunk) == CHUNK_ROWS:
             reader.take(chunk)
@@ -127,7 +128,7 @@ class _PieceReader:
         return split_key(row.get(splits.column), splits.column, splits.by)
 
     def _given_split(self) -> str | None:
-        return self.reading.source.section.split or self.reading.part.opened.input.split
+        return self.reading.source.section.split or self.reading.piece.opened.input.split
 
     def _row(self, number: int, key: str | float | None, outcome: tuple[Fields, str | None]) -> dict[str, Any]:
         fields, language = outcome
@@ -163,13 +164,10 @@ class _PieceReader:
     def _leave(self, step: str, number: int, why: Reject | Dropped, row: Row) -> None:
         self.counts[step] += 1
         self.reasons[str(why)] += 1
-        excerpt = _excerpt(row)
-        if self.reading.section.clean.personal:
-            from gb_ray.corpus.clean.personal.masker import Masker
-
-            excerpt = Masker().mask(excerpt)[0]
-        place = {"source": self.reading.source.section.uri, "file": self.reading.part.piece.file.uri, "row": number}
-        line = {**place, "step": step, "reason": str(why), "excerpt": excerpt}
+        file = self.reading.piece.opened.input.file
+        place = {"source": self.reading.source.section.uri, "file": file.uri, "row": number}
+        shown = excerpt(row, self.reading.section.clean.personal)
+        line = {**place, "step": step, "reason": str(why), "excerpt": shown}
         self.left_out.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
@@ -195,10 +193,3 @@ def _seconds(value: Any) -> float:
     return (
         float(np.datetime64(value.isoformat() if hasattr(value, "isoformat") else value, "us").astype(np.int64)) / 1e6
     )
-
-
-def _excerpt(row: Row) -> str:
-    try:
-        return json.dumps(row, default=repr, ensure_ascii=False)[:200].encode(errors="replace").decode()
-    except RecursionError:
-        return ""
