@@ -93,8 +93,9 @@ class WholeText(Base):
         return tokeniser.ids(texts, self.max_tokens)
 
     def fingerprint(self) -> dict[str, Any]:
-        """See Encoder."""
-        return {**self.section.model_dump(mode="json"), "max_tokens": self.max_tokens, "min_chars": self.min_chars}
+        """See Encoder. How it is learnt decides nothing of the samples."""
+        section = self.section.model_dump(mode="json", exclude={"label_smoothing"})
+        return {**section, "max_tokens": self.max_tokens, "min_chars": self.min_chars}
 
     def supervised(self, label: Any) -> int:
         """One answer a sample."""

@@ -22,11 +22,14 @@ class SequenceClassificationSection(Section):
     separator: str | None = Field(
         None, min_length=1, description="With multi_label: what stands between the labels of a cell of text, as in CSV."
     )
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Of the label's certainty, shared out to all labels.")
 
     @model_validator(mode="after")
     def _fit_together(self) -> "SequenceClassificationSection":
         if self.separator is not None and not self.multi_label:
             raise ValueError("separator: goes with multi_label: true, and with nothing else")
+        if self.label_smoothing and self.multi_label:
+            raise ValueError("label_smoothing: is of one label a text, not of multi_label: true")
         return self
 
 

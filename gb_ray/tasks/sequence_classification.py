@@ -66,10 +66,15 @@ class SequenceClassification(WholeText):
         return 0
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Cross entropy summed over samples (scalar); the caller divides by the global count."""
+        """Cross entropy summed over samples (scalar); the caller divides by the global count.
+
+        Smoothed labels after https://arxiv.org/abs/1512.00567, section 7: the label is certain but for a share, which
+        all labels have alike.
+        """
         import torch
 
-        return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
+        smoothing = self.section.label_smoothing
+        return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum", label_smoothing=smoothing)
 
     def metrics(self, logits: list[NDArray[np.floating]], targets: list[Any], labels: list[str]) -> dict[str, float]:
         """accuracy, macro_f1, roc_auc (one against the rest, macro) and loss, from logits [labels] a sample.

@@ -142,3 +142,16 @@ def test_an_answer_is_the_likeliest_label_with_probabilities_that_add_up(scores:
     assert answer["probabilities"][answer["label"]] == max(answer["probabilities"].values())
     assert list(answer["probabilities"]) == labels
     assert sum(answer["probabilities"].values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5])
+def test_smoothed_labels_are_certain_but_for_a_share_that_all_labels_have_alike(share: float) -> None:
+    logits, truth = drawn(20, 5)
+    wanted = (1 - share) * np.eye(5)[truth] + share / 5
+    expected = -(wanted * np.log(softmax(logits.astype(np.float64)))).sum()
+    loss = make(label_smoothing=share).loss(torch.from_numpy(logits), torch.tensor(truth))
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_how_it_is_learnt_makes_no_other_corpus() -> None:
+    assert make(label_smoothing=0.1).fingerprint() == make().fingerprint()
