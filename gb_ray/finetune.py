@@ -26,12 +26,15 @@ from gb_ray.registry.shipper import Shipper
 from gb_ray.registry.tracking import Tracking
 from gb_ray.registry.versions import Version, register, resolve
 from gb_ray.tasks.task import Task, make
+from gb_ray.train import orders, skips
 from gb_ray.train import run as runs
 from gb_ray.train.evaluate import evaluate
+from gb_ray.train.goodput import goodput
+from gb_ray.train.life import Life
 from gb_ray.train.plan import plan
 from gb_ray.train.run import Run
 from gb_ray.train.section import TrainSection
-from gb_ray.train.trainer import fit, require_workers, use_gpus
+from gb_ray.train.trainer import RunStopped, fit, require_workers, use_gpus
 
 SHIP_WITHIN_S = 30.0
 DECIDES = ("corpus/reading", "tasks", "model", "train")
@@ -68,7 +71,7 @@ def finetune(inputs: Inputs, home: Path, tracking: Tracking, progress: Progress,
     """Corpus, training, evaluation, registration. Ray must be up. Returns the account that `--json` prints.
 
     An unfinished run of the same recipe, corpus and code goes on from its last checkpoint; with `reuse` a finished one
-    is returned as it is. Raises UserError, TrainingFailed, NotRegistered.
+    is returned as it is. Raises UserError, TrainingFailed, NotRegistered, and RunStopped when `gb stop` ended it.
     """
     require_workers(inputs.recipe)
     if found := build.existing(inputs.corpus, home):
@@ -81,7 +84,7 @@ def finetune(inputs: Inputs, home: Path, tracking: Tracking, progress: Progress,
         return dict(done.state["account"])
     run = runs.find(home, name, key, finished=False) or runs.create(home, name, key)
     with run.locked():
-        return _carry_through(inputs, corpus, run, tracking, progress)
+        return _live(inputs, corpus, run, tracking, progress)
 
 
 def finish(run: Run, tracking: Tracking, shipper: Shipper, progress: Progress) -> dict[str, Any]:
@@ -103,8 +106,8 @@ def finish(run: Run, tracking: Tracking, shipper: Shipper, progress: Progress) -
             f"the tracking server did not take the model: {str(error).strip().splitlines()[0]}\n"
             f"The model is kept in {run.model}. When the server is back: gb register {run.path}"
         ) from error
-    run.update(status="finished", account=account)
-    return dict(account)
+    run.update(status="finished", account=account | {"goodput": goodput(run.path)})
+    return dict(run.state["account"])
 
 
 def promote(
@@ -153,31 +156,56 @@ def measure(model: Path, corpus: Corpus, splits: tuple[str, ...], workers: int) 
     return _measure(partial(load.exported, model, task.architecture), task, corpus, splits, workers)
 
 
-def _carry_through(inputs: Inputs, corpus: Corpus, run: Run, tracking: Tracking, progress: Progress) -> dict[str, Any]:
+def _live(inputs: Inputs, corpus: Corpus, run: Run, tracking: Tracking, progress: Progress) -> dict[str, Any]:
+    """One life of the run, whose state and seconds are known however it ends, but by SIGKILL."""
+    orders.forget(run.path)
+    run.update(status="running")
+    life, ended, why = Life(run.path), "failed", None
+    try:
+        account = _carry_through(inputs, corpus, run, tracking, progress, life)
+        ended = "finished"
+        return account
+    except (KeyboardInterrupt, RunStopped):  # Stopped, or what Ray makes of it
+        ended = "stopped"
+        raise
+    except Exception as error:
+        why = str(error)
+        raise
+    finally:
+        run.update(status=ended, why=why)
+        life.close(ended)
+
+
+def _carry_through(
+    inputs: Inputs, corpus: Corpus, run: Run, tracking: Tracking, progress: Progress, life: Life
+) -> dict[str, Any]:
     recipe, workers = inputs.recipe, inputs.recipe.train.most
-    run_id = _open_run(recipe, corpus, run, tracking, progress)
-    for line in plan(recipe, corpus, inputs.backbone, use_gpus(recipe)).lines():
-        progress.say(f"plan: {line}")
-    inputs = replace(inputs, task=inputs.task.prepare(corpus))
+    with life.spends("prepare"):
+        run_id = _open_run(recipe, corpus, run, tracking, progress)
+        for line in plan(recipe, corpus, inputs.backbone, use_gpus(recipe)).lines():
+            progress.say(f"plan: {line}")
+        inputs = replace(inputs, task=inputs.task.prepare(corpus))
     shipper = Shipper(run.journal, tracking, run_id)
     try:
         if "before" not in run.state:
-            with progress.stage("before"):
+            with progress.stage("before"), life.spends("before"):
                 make_model = partial(load.new, recipe.model, inputs.task, corpus.manifest.labels, recipe.seed)
                 run.update(before=_measure(make_model, inputs.task, corpus, MEASURED, workers))
-        trained = fit(recipe, corpus, run, _manifest(inputs, corpus, run_id), progress)
-        with progress.stage("after"):
+        with life.spends("train"):
+            trained = fit(recipe, corpus, run, _manifest(inputs, corpus, run_id), progress)
+        with progress.stage("after"), life.spends("after"):
             after = measure(run.model, corpus, MEASURED, workers)
         manifest = package.amend(run.model, metrics=after, before=run.state["before"])
         (run.model / "README.md").write_text(card(manifest), encoding="utf-8")
         account = {"run_id": run_id, "page": run.state["page"], **trained, "metrics": after}
         account |= {"before": run.state["before"], "corpus": corpus.manifest.summary(corpus.uri)}
-        run.update(account=account)
-        return finish(run, tracking, shipper, progress)
-    except KeyboardInterrupt:  # Stopped, or what Ray makes of it
-        # The one who stops us may be in a hurry: the status first, then what the metrics still need.
+        run.update(account=account | {"left_out": skips.account(run.path)})
+        with life.spends("register"):
+            return finish(run, tracking, shipper, progress)
+    except (KeyboardInterrupt, RunStopped) as stop:
+        # The one who sends a signal may be in a hurry: the status first, then what the metrics still need.
         _end(tracking, run_id, "KILLED", progress)
-        shipper.close(1.0)
+        shipper.close(SHIP_WITHIN_S if isinstance(stop, RunStopped) else 1.0)
         raise
     except NotRegistered:
         raise

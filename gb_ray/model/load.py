@@ -10,6 +10,7 @@ import torch
 from safetensors import SafetensorError
 
 from gb_ray.corpus.location import locate, verify
+from gb_ray.model.hollow import Hollow, located, stand_ins
 from gb_ray.model.section import ModelSection
 from gb_ray.section import UserError
 from gb_ray.tasks.task import Task
@@ -55,22 +56,42 @@ def check_safe(folder: Path, name: str) -> None:
 
 def new(section: ModelSection, task: Task, labels: list[str], seed: int) -> torch.nn.Module:
     """The backbone in fp32 with a new head for `labels`, the same on every process for one seed."""
+    return _new(backbone(section), section, task, labels, seed)[0]
+
+
+def hollow(section: ModelSection, task: Task, labels: list[str], seed: int) -> Hollow:
+    """What `new` returns, its pretrained tensors not yet read."""
+    folder = backbone(section)
+    tensors, places = stand_ins(_weights(folder))
+    model, drawn = _new(folder, section, task, labels, seed, dict(tensors))
+    found = located(model, places)
+    if {name for name, _ in model.named_parameters()} <= found.places.keys() | drawn:
+        return found
+    return Hollow(_new(folder, section, task, labels, seed)[0], {})
+
+
+def _new(
+    folder: Path,
+    section: ModelSection,
+    task: Task,
+    labels: list[str],
+    seed: int,
+    state: dict[str, torch.Tensor] | None = None,
+) -> tuple[Any, set[str]]:
+    changes = task.head(labels) | _dropout(folder, section.dropout)
     # The head is drawn from torch's generator while the model is made.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        folder = backbone(section)
-        model = _open(
-            folder, task.architecture, section.attention, task.head(labels) | _dropout(folder, section.dropout)
-        )
+        model, drawn = _open(folder, task.architecture, section.attention, changes, state)
     if section.freeze_embeddings:
         model.get_input_embeddings().weight.requires_grad_(False)
-    return model
+    return model, drawn
 
 
 def exported(folder: Path, architecture: str) -> torch.nn.Module:
     """An exported model in fp32, in evaluation mode. Attention is sdpa, which answers fastest."""
     check_safe(folder, str(folder))
-    return _open(folder, architecture, "sdpa", {}).eval()
+    return _open(folder, architecture, "sdpa", {})[0].eval()
 
 
 def _dropout(folder: Path, rate: float | None) -> dict[str, float]:
@@ -80,28 +101,44 @@ def _dropout(folder: Path, rate: float | None) -> dict[str, float]:
     return {} if rate is None else dict.fromkeys(rates, rate)
 
 
-def _open(folder: Path, architecture: str, attention: str, changes: dict[str, Any]) -> Any:
+def _open(
+    folder: Path,
+    architecture: str,
+    attention: str,
+    changes: dict[str, Any],
+    state: dict[str, torch.Tensor] | None = None,
+) -> tuple[Any, set[str]]:
+    """The model, of the tensors in `state` if given, else of those in the folder; and the names of what was drawn."""
     import transformers
 
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    kind: Any = getattr(transformers, architecture)
+    source: Path | None = folder
+    options = {"output_loading_info": True, "dtype": torch.float32, "attn_implementation": attention, **changes}
     try:
-        model, found = getattr(transformers, architecture).from_pretrained(
-            folder,
-            output_loading_info=True,
-            dtype=torch.float32,
-            attn_implementation=attention,
-            use_safetensors=True,
-            trust_remote_code=False,
-            **changes,
-        )
+        if state is not None:
+            config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False, **changes)
+            with torch.device("meta"):
+                kind = type(kind.from_config(config, trust_remote_code=False))
+            source = None
+            options = {name: value for name, value in options.items() if name not in changes}
+            options |= {"config": config, "state_dict": state}
+        model, found = kind.from_pretrained(source, use_safetensors=True, trust_remote_code=False, **options)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{folder}: cannot be opened as {architecture}: {str(error).splitlines()[0]}") from None
     # What the file lacks was drawn at random: right for a new head and its pooler, never for the rest.
     drawn = sorted(name for name in found["missing_keys"] if "id2label" not in changes or _of_backbone(name, model))
     if drawn:
         raise UserError(f"{folder}: its weights lack {len(drawn)} tensors of {architecture}, {drawn[0]} for one")
-    return model
+    return model, set(found["missing_keys"])
+
+
+def _weights(folder: Path) -> list[Path]:
+    whole, index = (folder / name for name in WEIGHTS)
+    if whole.is_file():
+        return [whole]
+    return sorted({folder / name for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
 
 
 def _of_backbone(name: str, model: Any) -> bool:

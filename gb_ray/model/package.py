@@ -4,33 +4,48 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from pydantic import TypeAdapter
+from safetensors.torch import save_file
 
 from gb_ray.corpus.location import sha256
+from gb_ray.model.digest import WEIGHTS, weights_digest
 from gb_ray.model.load import check_safe
 from gb_ray.section import UserError
 from gb_ray.tasks.section import TaskSection
 from gb_ray.tasks.task import Task, make
 
 MANIFEST = "gb_model.json"
-WEIGHTS = "model.safetensors"
+SHARD = 2_000_000_000
+"""Bytes of weights in one file, and in memory while they are written, at most."""
 
 
-def export(model: Any, tokenizer: Any, manifest: dict[str, Any], path: Path) -> dict[str, Any]:
+def export(
+    model: Any,
+    tokenizer: Any,
+    manifest: dict[str, Any],
+    path: Path,
+    weights: Iterable[tuple[str, torch.Tensor]] | None = None,
+    shard: int = SHARD,
+) -> dict[str, Any]:
     """Write model (fp32 safetensors), tokenizer and manifest to `path`, whole or not at all. Returns the manifest.
 
-    Adds `weights_sha256` and `files` (name: sha256) to what the caller knows.
+    `weights` are those to write, (name, tensor) one at a time; absent, the model's own. More than `shard` bytes of
+    them go into several files. Adds `weights_sha256` and `files` (name: sha256) to what the caller knows.
     """
     beside = path.with_name(path.name + ".part")
     shutil.rmtree(beside, ignore_errors=True)
     try:
-        model.save_pretrained(beside)
+        beside.mkdir(parents=True)
+        _write_config(model, beside)
+        _write_weights(_own(model) if weights is None else weights, beside, shard)
         tokenizer.save_pretrained(beside)
         files = {file.name: sha256(file) for file in sorted(beside.iterdir())}
-        complete = {"format": 1, **manifest, "weights_sha256": files[WEIGHTS], "files": files}
+        complete = {"format": 1, **manifest, "weights_sha256": weights_digest(files), "files": files}
         _write(beside, complete)
         shutil.rmtree(path, ignore_errors=True)
         beside.rename(path)
@@ -83,3 +98,48 @@ def _write(path: Path, manifest: dict[str, Any]) -> None:
     beside = path / f"{MANIFEST}.part"
     beside.write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
     beside.rename(path / MANIFEST)
+
+
+def _own(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """A tensor that has two names is written under the first."""
+    kept = model.state_dict().keys()
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        if name in kept:
+            yield name, tensor.detach()
+
+
+def _write_config(model: Any, folder: Path) -> None:
+    model.config.architectures = [type(model).__name__]
+    model.config.dtype = "float32"
+    model.config.save_pretrained(folder)
+    if model.can_generate():
+        model.generation_config.save_pretrained(folder)
+
+
+def _write_weights(weights: Iterable[tuple[str, torch.Tensor]], folder: Path, shard: int) -> None:
+    """As `from_pretrained` reads them: one file, or shards and an index of them."""
+    held: dict[str, torch.Tensor] = {}
+    shards: list[list[str]] = []
+    size = total = 0
+
+    def write() -> None:
+        save_file(held, folder / f"shard-{len(shards)}", metadata={"format": "pt"})
+        shards.append(list(held))
+        held.clear()
+
+    for name, tensor in weights:
+        if held and size + tensor.nbytes > shard:
+            write()
+            size = 0
+        held[name] = tensor.to("cpu").contiguous()
+        size, total = size + tensor.nbytes, total + tensor.nbytes
+    write()
+    if len(shards) == 1:
+        (folder / "shard-0").rename(folder / WEIGHTS)
+        return
+    names = [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors" for i in range(len(shards))]
+    for i, name in enumerate(names):
+        (folder / f"shard-{i}").rename(folder / name)
+    places = {name: file for file, held_in in zip(names, shards, strict=True) for name in held_in}
+    index = {"metadata": {"total_size": total}, "weight_map": places}
+    (folder / f"{WEIGHTS}.index.json").write_text(json.dumps(index, indent=1), encoding="utf-8")

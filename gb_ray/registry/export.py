@@ -7,10 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from gb_ray.model.digest import weights_digest
 from gb_ray.registry.files import sha256
 from gb_ray.section import UserError
 
-MANIFEST, WEIGHTS = "gb_model.json", "model.safetensors"
+MANIFEST = "gb_model.json"
 
 
 class ExportTask(BaseModel):
@@ -71,6 +72,6 @@ def _manifest(path: Path, content: dict[str, Any]) -> Manifest:
     except ValidationError as error:
         key = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise UserError(f"{where}: {key}: {error.errors()[0]['msg']}; export the model again") from None
-    if manifest.files.get(WEIGHTS) != manifest.weights_sha256:
-        raise UserError(f"{where}: weights_sha256 is not the digest that files gives {WEIGHTS}; export the model again")
+    if weights_digest(manifest.files) != manifest.weights_sha256:
+        raise UserError(f"{where}: weights_sha256 is not the digest of the weights in files; export the model again")
     return manifest

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gb_ray import __version__
-from gb_ray.registry.export import WEIGHTS, Export
+from gb_ray.registry.export import Export
 from gb_ray.registry.tracking import Tracking
 from gb_ray.section import UserError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 CODE = Path(__file__).parent.parent / "model" / "pyfunc.py"
+WEIGHTS = "*.safetensors"
 FOLDER = "artifacts/model"
 """Where the exported directory lies inside the logged model."""
 REQUIREMENTS = ["mlflow", "torch", "transformers", "safetensors", "pandas"]
@@ -99,7 +100,8 @@ def _save(export: Export, logged: LoggedModel, target: Path) -> None:
             pip_requirements=_requirements(),
             mlflow_model=form,
         )
-    _link(export.path / WEIGHTS, target / FOLDER / WEIGHTS)
+    for file in export.path.glob(WEIGHTS):
+        _link(file, target / FOLDER / file.name)
     form.model_size_bytes = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
     form.save(str(target / "MLmodel"))
 

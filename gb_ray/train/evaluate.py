@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.corpus.reading.reader import Reader, Sample
+from gb_ray.model import packing
 from gb_ray.section import UserError
 from gb_ray.tasks.task import Task
-from gb_ray.tasks.tokenizer import padding, tokenizer
-from gb_ray.train.batch import MicroBatch, layout
+from gb_ray.train.batch import Layout, layout
 
 WORTH_A_TASK = 64
 """Samples below which another task would take longer to start than to compute."""
@@ -55,17 +55,22 @@ def _score(
     torch.set_num_threads(1)
     with Reader(Corpus.open(path), split, 0, worker, workers) as reader:
         samples = list(reader.once())
-    return score(make_model().eval(), task, samples)
+    model: Any = make_model().eval()
+    if packing.packs(model.config, task.architecture):
+        packing.pack(model)
+    return score(model, task, samples)
 
 
 @torch.inference_mode()
-def score(model: torch.nn.Module, task: Task, samples: list[Sample]) -> Scored:
-    """What the task keeps of each sample's logits."""
-    pad = padding(tokenizer(task.backbone))
+def score(model: Any, task: Task, samples: list[Sample]) -> Scored:
+    """What the task keeps of each sample's logits. A model that was made to take packed rows gets them."""
+    laid = Layout.of(model, task)
     scored: Scored = []
-    for groups in layout(samples, task.tokens_at_once):
-        for group, batch in zip(groups, MicroBatch.of(groups, task, pad).groups, strict=True):
-            logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits.float().numpy()
-            for sample, row in zip(group, logits, strict=True):
-                scored.append((sample.id, task.kept(row, sample.label), sample.label))
+    for groups in layout(samples, task.tokens_at_once, laid.packed):
+        for group in groups:
+            batch = laid.group(group)
+            logits = model(**batch.inputs).logits.float().cpu()
+            rows = logits[0].split(batch.segments.lengths) if batch.segments and logits.ndim == 3 else logits
+            for sample, row in zip(group, rows, strict=True):
+                scored.append((sample.id, task.kept(row.numpy(), sample.label), sample.label))
     return scored

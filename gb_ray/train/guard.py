@@ -1,16 +1,93 @@
-"""Watches the loss."""
+"""Watches the loss: one that is not a number, or a spike, does not reach the weights."""
 
 from __future__ import annotations
 
+import math
+from collections import deque
+from statistics import median
+from typing import Any
+
+import torch.distributed as dist
+
+from gb_ray.corpus.corpus import Corpus
+from gb_ray.corpus.reading.reader import Reader
+from gb_ray.train import skips
+from gb_ray.train.job import Job
+from gb_ray.train.run import write_json
 from gb_ray.train.schedule import Step
 from gb_ray.train.section import BadLossSection
+from gb_ray.train.worker import Worker
+
+BAD = "bad-loss.json"
+MOST_SKIPS = 10
+"""Steps left out of one run: with more of them the fault is elsewhere."""
+ENOUGH = 10
+"""Losses from which on a spike can be told."""
+ABOVE_ALL = 2.0
+EXCERPT, NAMED = 60, 3
+
+
+class BadLoss(Exception):
+    """The run must not go on. Says the step, its loss and its samples."""
+
+
+class StepSkipped(RuntimeError):
+    """The workers start again from the last checkpoint and leave the step out."""
 
 
 class Guard:
-    """All workers see the same losses and come to the same verdict."""
+    """All workers see the same losses and come to the same verdict.
 
-    def __init__(self, section: BadLossSection):
-        self._section = section
+    A spike is above `spike` times the median of the last `window` losses, and above twice the highest of them: a model
+    that has learnt its texts has losses near 0 among which one 7 times the median is nothing unusual.
+    """
+
+    def __init__(self, job: Job, worker: Worker):
+        self._job, self._worker = job, worker
+        self._section: BadLossSection = job.recipe.train.bad_loss
+        self._losses: deque[float] = deque(maxlen=self._section.window)
 
     def judge(self, step: Step, loss: float) -> None:
-        """Raises when the weights must not be updated by this step."""
+        """Raises BadLoss, or StepSkipped, when the weights must not be updated by this step; every worker calls it."""
+        if why := self._verdict(loss):
+            # One of them writes, and what is raised is the same everywhere: any of them may be the one that is heard.
+            said: list[Any] = [self._write_down(step, loss, why) if dist.get_rank() == 0 else None]
+            dist.broadcast_object_list(said, src=0)
+            text, skipped = said[0]
+            raise StepSkipped(text) if skipped else BadLoss(text)
+        self._losses.append(loss)
+
+    def _verdict(self, loss: float) -> str | None:
+        if not math.isfinite(loss):
+            return f"its loss is {loss}"
+        if len(self._losses) >= min(ENOUGH, self._section.window):
+            middle, highest = median(self._losses), max(self._losses)
+            if loss > self._section.spike * middle and loss > ABOVE_ALL * highest:
+                times = f"{loss / middle:.3g} times" if middle else "above"
+                return f"its loss {loss:.4g} is {times} the median of the last {len(self._losses)} steps, {middle:.4g}"
+        return None
+
+    def _write_down(self, step: Step, loss: float, why: str) -> tuple[str, bool]:
+        """What is raised, and whether the step is skipped; all about it is in a file by then."""
+        samples = self._samples(step)
+        about = {"step": step.number, "epoch": step.epoch, "positions": [step.start, step.stop], "loss": str(loss)}
+        about |= {"why": why, "samples": samples}
+        skip = self._section.policy == "skip"
+        if skip and len(skips.numbers(self._job.run)) < MOST_SKIPS:
+            skips.add(self._job.run, about)
+            return f"step {step.number} is left out, with its {len(samples)} samples: {why}", True
+        file = self._job.run / BAD
+        write_json(file, about)
+        named = ", ".join(f"{sample['id']} {sample['text']!r}" for sample in samples[:NAMED])
+        more = f" and {len(samples) - NAMED} more" if len(samples) > NAMED else ""
+        limit = f"{MOST_SKIPS} steps were left out already; " if skip else ""
+        return f"step {step.number}: {why}; {limit}its samples are {named}{more}, all in {file}", False
+
+    def _samples(self, step: Step) -> list[dict[str, str]]:
+        """Ids and the beginnings of the texts of the step's samples, all workers'."""
+        job, decode = self._job, self._worker.tokenizer.decode
+        with Reader(Corpus.open(job.corpus), "train", job.recipe.seed) as reader:
+            return [
+                {"id": sample.id, "text": decode(sample.input_ids, skip_special_tokens=True)[:EXCERPT]}
+                for sample in reader.step(step.epoch, step.start, step.stop)
+            ]

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from gb_ray.train.run import read_json, write_json
-
-CATEGORIES = ("start", "data", "compute", "checkpoint", "export", "lost")
 FLUSH_EVERY_S = 1.0
+LONGEST_LINE = 1024
 
 
 class Journal:
@@ -31,25 +29,46 @@ class Journal:
         self._file.flush()
 
 
-class Attempt:
-    """One start of the workers: its steps, and its seconds by category."""
+def newest(path: Path, count: int) -> list[dict[str, Any]]:
+    """The last entries of a journal, at most `count`, oldest first; a line that was cut short is none."""
+    if not path.is_file():
+        return []
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, 2) - count * LONGEST_LINE))
+        lines = file.read().split(b"\n")[:-1]
+    found = []
+    for line in lines[-count:]:
+        with suppress(ValueError):
+            found.append(dict(json.loads(line)))
+    return found
 
-    def __init__(self, folder: Path, started: float):
+
+class Attempt:
+    """One start of the workers: its steps, and its seconds by category, of which none is missing.
+
+    Seconds before the first block count as `start`, those between blocks as `other`.
+    """
+
+    def __init__(self, folder: Path):
         folder.mkdir(exist_ok=True)
-        self._path = folder / f"{1 + len(list(folder.glob('*.json'))):04d}.json"
-        self._seconds: dict[str, float] = {"start": time.time() - started}
+        self.number = 1 + len(list(folder.glob("*.json")))
+        self._path = folder / f"{self.number:04d}.json"
+        self._began, self._category, self._mark = time.time(), "start", time.perf_counter()
+        self.seconds: dict[str, float] = {}
         self._first: int | None = None
-        self._last = 0
+        self._last: int | None = None
         self._written = 0.0
+        # Written now, so that an attempt that dies before its first step is counted too.
+        self.write()
 
     @contextmanager
     def spends(self, category: str) -> Iterator[None]:
         """Count the seconds of a block."""
-        began = time.perf_counter()
+        self._now(category)
         try:
             yield
         finally:
-            self._seconds[category] = self._seconds.get(category, 0.0) + time.perf_counter() - began
+            self._now("other")
 
     def at(self, step: int) -> None:
         """The attempt has finished `step`; its account reaches the disk about once a second."""
@@ -58,28 +77,29 @@ class Attempt:
         if time.monotonic() - self._written > FLUSH_EVERY_S:
             self.write()
 
-    def write(self) -> None:
+    def write(self, ended: bool = False) -> None:
         """The account as it is now."""
-        write_json(self._path, {"first": self._first, "last": self._last, "seconds": self._seconds})
+        self._now(self._category)
+        replace(
+            self._path,
+            {
+                "began": self._began,
+                "first": self._first,
+                "last": self._last,
+                "seconds": self.seconds,
+                "ended": ended,
+            },
+        )
         self._written = time.monotonic()
 
-
-def goodput(folder: Path) -> dict[str, float]:
-    """Seconds of all attempts by category. Work that a later attempt did again counts as `lost`."""
-    attempts = [read_json(path) for path in sorted(folder.glob("*.json"))]
-    total: dict[str, float] = dict.fromkeys(CATEGORIES, 0.0)
-    for number, attempt in enumerate(attempts):
-        seconds: dict[str, Any] = attempt["seconds"]
-        again = _again(attempt, attempts[number + 1 :])
-        for category, spent in seconds.items():
-            lost = spent * again if category in ("data", "compute") else 0.0
-            total[category] += spent - lost
-            total["lost"] += lost
-    return {category: round(spent, 2) for category, spent in total.items()}
+    def _now(self, category: str) -> None:
+        now = time.perf_counter()
+        self.seconds[self._category] = self.seconds.get(self._category, 0.0) + now - self._mark
+        self._category, self._mark = category, now
 
 
-def _again(attempt: dict[str, Any], later: list[dict[str, Any]]) -> float:
-    """The share of an attempt's steps that count no more, because a later attempt started before them."""
-    end = attempt["last"] + 1
-    restart = min((other["first"] for other in later), default=end)
-    return float(max(0, end - max(restart, attempt["first"])) / (end - attempt["first"]))
+def replace(path: Path, content: dict[str, Any]) -> None:
+    """Replace a JSON file whole or not at all; without waiting for the disk, for it comes once a second."""
+    beside = path.with_name(f"{path.name}.part")
+    beside.write_text(json.dumps(content), encoding="utf-8")
+    beside.rename(path)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import traceback
 
+import torch.distributed as dist
+
 from gb_ray.corpus.sources.remote import Unreachable
-from gb_ray.train.agreement import Agreement
 from gb_ray.train.guard import Guard
 from gb_ray.train.job import Job
 from gb_ray.train.orders import Orders
@@ -29,7 +30,8 @@ def work(job: Job) -> None:
     except (RuntimeError, OSError, Unreachable):
         raise
     except Exception:
-        write_json(job.run / FAILED, {"error": traceback.format_exc()})
+        if dist.is_initialized():  # or Ray Train is ending the workers, to start others
+            write_json(job.run / FAILED, {"error": traceback.format_exc()})
         raise
 
 
@@ -42,7 +44,8 @@ def train(job: Job) -> None:
     section = job.recipe.train
     record = Record(job)
     worker = Worker(job)
-    orders, guard, saver = Orders(job), Guard(section.bad_loss), Saver(job, worker.engine)
+    record.ready(worker)
+    orders, guard, saver = Orders(job), Guard(job, worker), Saver(job, worker.engine)
     progress = worker.progress
 
     for step in worker.steps():
@@ -50,7 +53,7 @@ def train(job: Job) -> None:
             micro, answers = worker.lay_out(step)
         with record.spends("compute", step):
             loss = worker.gradients(step, micro, answers)
-            all = Agreement.of(loss, micro, orders.seen())
+            all = worker.agree(loss, micro, orders.seen(step))
             guard.judge(step, all.loss)
             factor = rate_factor(step.number, worker.total, section.schedule)
             worker.engine.step(factor)
@@ -61,11 +64,11 @@ def train(job: Job) -> None:
         if all.save or all.stop or (progress.steps % section.checkpoint.every == 0 and not last):
             with record.spends("checkpoint", step):
                 saver.save(progress, wait=all.stop)
-        if all.stop:
+        if all.stop and not last:
             record.stopped(progress)
             return
 
-    with record.spends("export", step):
+    with record.spends("export"):
         saver.close()
         worker.export(progress)
     record.close()

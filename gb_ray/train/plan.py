@@ -1,132 +1,151 @@
-"""What a run will take, before anything is taken: memory of each worker, steps, time."""
+"""What a run will take, before anything is taken: memory of each worker, steps, time, cost; and what would fit."""
 
 from __future__ import annotations
 
-import json
-import time
+from math import ceil
 from pathlib import Path
-from typing import Any
 
-import torch
 from pydantic import BaseModel
 
-from gb_ray import machine
 from gb_ray.corpus.corpus import Corpus
-from gb_ray.corpus.manifest import SplitEntry
 from gb_ray.recipe import Recipe
+from gb_ray.section import UserError
+from gb_ray.train import lengths
+from gb_ray.train.flops import Flops, hardware_flops
+from gb_ray.train.memory import Memory
+from gb_ray.train.needs import Needs
+from gb_ray.train.place import Place, here
+from gb_ray.train.remedy import remedies
 from gb_ray.train.schedule import steps_per_epoch
-from gb_ray.train.section import TrainSection
-
-MASTER, MOMENTS = 4, 8
-"""Bytes a parameter of fp32 master weights, and of AdamW's two moments."""
 
 
 class Plan(BaseModel):
-    """Bytes are of one worker; `seconds` is None when the machine it will run on cannot be measured from here."""
+    """Bytes are of one worker. `seconds` and `fits` are None where the devices are not known from here."""
 
+    place: str
     parameters: int
     trained: int
     zero: int
+    why_zero: str
     precision: str
+    layout: str
     workers: int
-    weights: int
-    gradients: int
-    optimizer: int
-    activations: int
+    memory: Memory
     total: int
+    available: int | None
+    fits: bool | None
+    remedies: list[str]
+    """What would fit where this does not."""
+    micro_tokens: int
+    """Tokens of the fullest micro-batch."""
+    largest_micro_tokens: int | None
+    """That fit, of the recipe's samples; 0 when not even one token does."""
+    accumulation: int
+    """Micro-batches that a worker computes for a step of mean length."""
     batch: int
     steps: int
     tokens: int
+    flops_per_token: Flops
     seconds: float | None
+    cost: float | None
 
     def lines(self) -> list[str]:
         """For a person."""
-        mb = {name: getattr(self, name) / 1e6 for name in ("weights", "gradients", "optimizer", "activations", "total")}
-        time_left = f"about {self.seconds:.0f} s here" if self.seconds else "time: not known before the first steps"
-        return [
-            f"{self.workers} workers, ZeRO {self.zero}, {self.precision}; {self.parameters / 1e6:.1f} M parameters, "
-            f"{self.trained / 1e6:.1f} M trained",
-            f"a worker holds {mb['total']:.0f} MB: weights {mb['weights']:.0f}, gradients {mb['gradients']:.0f}, "
-            f"optimizer {mb['optimizer']:.0f}, activations {mb['activations']:.0f}",
-            f"{self.steps} steps of {self.batch} samples, {self.tokens / 1e3:.0f} k tokens; {time_left}",
+        parts = {name: size for name, size in self.memory.model_dump().items() if name != "host"}
+        held = ", ".join(f"{name} {_mb(size)}" for name, size in parts.items() if size)
+        room = "" if self.available is None else f" of {_mb(self.available)}"
+        host = f"; {_mb(self.memory.host)} of host memory" if self.memory.host else ""
+        lines = [
+            f"{self.workers} workers on {self.place}, {self.precision}, {self.layout}; "
+            f"{self.parameters / 1e6:.1f} M parameters, {self.trained / 1e6:.1f} M trained",
+            f"ZeRO {self.zero}: {self.why_zero}",
+            f"a worker holds {_mb(self.total)} MB{room}: {held}{host}",
+            f"micro-batches of up to {self.micro_tokens} tokens, about {self.accumulation} a step"
+            + (f"; up to {self.largest_micro_tokens} fit" if self.largest_micro_tokens else ""),
+            f"{self.steps} steps of {self.batch} samples, {self.tokens / 1e3:.0f} k tokens; {self._time()}",
         ]
+        return lines + ([f"does not fit: {'; '.join(self.remedies)}"] if self.fits is False else [])
+
+    def _time(self) -> str:
+        if self.seconds is None:
+            return "time: not known before the first steps"
+        cost = "" if self.cost is None else f", {self.cost:.2f} at the price given"
+        return f"about {self.seconds:.0f} s{cost}"
 
 
-def plan(recipe: Recipe, corpus: Corpus, backbone: Path, gpus: bool = False) -> Plan:
-    """Memory and time of a run. Reads headers and configuration only, takes a fifth of a second.
+def plan(
+    recipe: Recipe,
+    corpus: Corpus,
+    backbone: Path,
+    gpus: bool = False,
+    place: Place | None = None,
+    price: float | None = None,
+) -> Plan:
+    """Memory, time and cost of a run, here or at `place`; `price` is that of one worker's device for an hour.
 
-    ZeRO shards the optimizer's state from stage 1 and the gradients from stage 2 over the workers
-    (https://arxiv.org/abs/1910.02054); activations after https://arxiv.org/abs/2205.05198, 34 bytes a hidden unit and
-    5 a score in 16 bits, twice that in 32; compute as 6 operations a parameter and token, embeddings excluded.
+    The model is made without weights and one micro-batch played through: seconds. Raises UserError for a recipe that
+    its model cannot follow.
     """
-    zero = choose_zero(recipe)
     train, samples = recipe.train, corpus.manifest.splits["train"]
-    config = json.loads((backbone / "config.json").read_text(encoding="utf-8"))
-    parameters, embeddings = _parameters(backbone, config)
-    trained = parameters - (embeddings if recipe.model.freeze_embeddings else 0)
-    precision = train.precision if train.precision != "auto" else "bf16" if machine.has_bf16() else "fp32"
-    size = 2 if precision == "bf16" else 4
-    state = trained * (MOMENTS + (MASTER if precision == "bf16" else 0))
+    place = place or here(train.most, gpus, train.precision)
+    needs = Needs.of(recipe, corpus, backbone, place)
+    zero, why = _stage(needs)
+    chosen = needs.but(zero=zero)
+    found, size = chosen.memory(), needs.size
     tokens = samples.tokens * train.epochs
-    parts = {
-        "weights": parameters * size,
-        "gradients": trained * size // (train.most if zero >= 2 else 1),
-        "optimizer": state // (train.most if zero >= 1 else 1),
-        "activations": _activations(config, train, samples, size),
-    }
-    seconds = None if gpus else 6 * (parameters - embeddings) * tokens / train.most / _rate(precision)
+    flops = needs.flops(lengths.attended(samples))
+    rate = place.rate(needs.precision)
+    work = hardware_flops(flops.with_attention * tokens, train.recompute)
+    seconds = rate and work / place.workers / rate
+    fits = None if place.memory is None else found.total <= place.memory
     return Plan(
-        parameters=parameters,
-        trained=trained,
+        place=place.name,
+        parameters=size.parameters,
+        trained=size.trained,
         zero=zero,
-        precision=precision,
-        workers=train.most,
-        total=sum(parts.values()),
+        why_zero=why,
+        precision=needs.precision,
+        layout="packed" if needs.packed else "padded: this architecture is not packed",
+        workers=place.workers,
+        memory=found,
+        total=found.total,
+        available=place.memory,
+        fits=fits,
+        remedies=remedies(chosen) if fits is False else [],
+        micro_tokens=chosen.tokens,
+        largest_micro_tokens=None if fits is None else chosen.largest_micro_tokens(),
+        accumulation=ceil(samples.tokens / samples.samples * train.batch / place.workers / train.micro_tokens),
         batch=train.batch,
         steps=steps_per_epoch(samples.epoch, train.batch) * train.epochs,
         tokens=tokens,
+        flops_per_token=flops,
         seconds=seconds,
-        **parts,
+        cost=None if price is None or seconds is None else price * place.workers * seconds / 3600,
     )
 
 
-def choose_zero(recipe: Recipe) -> int:
-    """The stage of a recipe that leaves it to the plan."""
-    return 2 if recipe.train.zero == "auto" else recipe.train.zero
+def choose_zero(recipe: Recipe, corpus: Corpus, backbone: Path, gpus: bool) -> int:
+    """The ZeRO stage of a run here: the recipe's, or for `auto` the lowest that fits, as the plan says."""
+    if recipe.train.zero != "auto":
+        return recipe.train.zero
+    return _stage(Needs.of(recipe, corpus, backbone, here(recipe.train.most, gpus, recipe.train.precision)))[0]
 
 
-def _parameters(backbone: Path, config: dict[str, Any]) -> tuple[int, int]:
-    """Parameters in all, and of the input embeddings, from the headers of the safetensors files."""
-    total = 0
-    for file in sorted(backbone.glob("*.safetensors")):
-        with file.open("rb") as raw:
-            header = json.loads(raw.read(int.from_bytes(raw.read(8), "little")))
-        for name, tensor in header.items():
-            if name != "__metadata__":
-                total += torch.Size(tensor["shape"]).numel()
-    return total, config.get("vocab_size", 0) * config.get("hidden_size", 0)
+def _stage(needs: Needs) -> tuple[int, str]:
+    """The ZeRO stage, and why."""
+    wanted, stages = needs.recipe.train.zero, needs.stages
+    if wanted != "auto":
+        return wanted, "as the recipe says"
+    if not stages:
+        raise UserError("train: muon needs zero 0, and offload does not go with it; set train.optimizer=adamw")
+    if needs.place.memory is None:
+        return stages[-1], "the memory of these devices is not known here, so all is shared out"
+    for stage in stages:
+        if needs.but(zero=stage).fits:
+            why = "the lowest stage that fits, and so the fastest" if stage == stages[0] else "lower stages do not fit"
+            return stage, why
+    return stages[-1], "no stage fits"
 
 
-def _activations(config: dict[str, Any], train: TrainSection, samples: SplitEntry, size: int) -> int:
-    tokens, longest = min(train.micro_tokens, train.batch * samples.longest // train.most), samples.longest
-    layers = config.get("num_hidden_layers", 12)
-    hidden, heads = config.get("hidden_size", 768), config.get("num_attention_heads", 12)
-    return int(layers * tokens * (34 * hidden + 5 * heads * longest) * size / 2)
-
-
-def _rate(precision: str) -> float:
-    """Operations a second of one thread here, on a product of the shape that encoders spend their time in."""
-    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        a, b = torch.ones(1024, 384, dtype=dtype), torch.ones(384, 1536, dtype=dtype)
-        a @ b
-        began, rounds = time.perf_counter(), 0
-        while time.perf_counter() - began < 0.2:
-            a @ b
-            rounds += 1
-        # Half the rate of a bare product: what training reached here, with attention, dropout and collectives.
-        return rounds * 2 * a.numel() * b.shape[1] / (time.perf_counter() - began) / 2
-    finally:
-        torch.set_num_threads(threads)
+def _mb(size: int) -> str:
+    return f"{size / 1e6:,.0f}"

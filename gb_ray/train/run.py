@@ -3,7 +3,11 @@
 NAME-KEY-0001/
   run.json            state: key, MLflow run, what is known so far
   metrics.jsonl       the journal: one line a step, written by rank 0
+  lives/0001.json     each driver: what it did when
   attempts/0001.json  each start of the workers: its steps and where its seconds went
+  beats/0000          each worker: what it does now
+  requests/           what people ask of it
+  skipped.json        steps that are left out because of their loss
   checkpoints/step-00000050/   see checkpoint.py
   result.json, model/ at the end: totals, and the exported model
 """
@@ -13,12 +17,15 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from gb_ray.section import UserError
+
+LOOKERS, LOOK_S = 10, 0.02
 
 
 class Run:
@@ -53,16 +60,24 @@ class Run:
     def locked(self) -> Iterator[None]:
         """Keep a second driver off this run. Raises UserError, naming the process that has it."""
         with (self.path / "lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            # Those who only look whether it is held (runs.is_held) hold it too, for an instant.
+            if not any(_lock(file) for _ in range(LOOKERS)):
                 file.seek(0)
                 owner = file.read() or "unknown"
-                raise UserError(f"{self.path.name} is being run by process {owner}; wait for it, or stop it") from None
+                raise UserError(f"{self.path.name} is being run by process {owner}; wait for it, or stop it")
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
             yield
+
+
+def _lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        time.sleep(LOOK_S)
+        return False
+    return True
 
 
 def find(home: Path, name: str, key: str, finished: bool) -> Run | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from pathlib import Path
@@ -15,10 +14,14 @@ from gb_ray.progress import Progress, Stage
 from gb_ray.recipe import Recipe
 from gb_ray.section import UserError
 from gb_ray.tasks.task import make
+from gb_ray.train.goodput import goodput
+from gb_ray.train.hang import Watchman
 from gb_ray.train.job import Job
-from gb_ray.train.journal import goodput
+from gb_ray.train.journal import newest
 from gb_ray.train.loop import FAILED, work
+from gb_ray.train.notes import Notes
 from gb_ray.train.plan import choose_zero
+from gb_ray.train.record import STOPPED
 from gb_ray.train.run import Run, read_json
 from gb_ray.train.schedule import steps_per_epoch
 
@@ -29,32 +32,47 @@ class TrainingFailed(Exception):
     """The workers failed more often than `train.max_failures` allows, or in a way that will not pass."""
 
 
+class RunStopped(Exception):
+    """The run ended where somebody asked it to: after `steps` steps, with a checkpoint."""
+
+    def __init__(self, run: Path, steps: int):
+        super().__init__(f"{run.name} stopped after step {steps}")
+        self.run, self.steps = run, steps
+
+
 def fit(recipe: Recipe, corpus: Corpus, run: Run, manifest: dict[str, Any], progress: Progress) -> dict[str, Any]:
     """Train `recipe` on `corpus` in `run`, from its newest checkpoint on; Ray must be up.
 
     `manifest` is what the exported model will say of itself. Returns result.json, attempts, tokens_per_s, goodput.
-    Raises TrainingFailed when the workers fail for good.
+    Raises TrainingFailed when the workers fail for good, RunStopped when somebody asked for that.
     """
-    state = make(recipe.task[1], str(load.backbone(recipe.model)), recipe.model.max_tokens).prepare(corpus).state
+    backbone, gpus = load.backbone(recipe.model), use_gpus(recipe)
+    state = make(recipe.task[1], str(backbone), recipe.model.max_tokens).prepare(corpus).state
+    if "zero" not in run.state:
+        # Chosen once: a run that goes on elsewhere takes up a state that this stage has saved.
+        run.update(zero=choose_zero(recipe, corpus, backbone, gpus))
     job = Job(
         recipe,
         corpus.folder,
         run.path,
         run.state["key"],
         time.time(),
-        use_gpus(recipe),
-        choose_zero(recipe),
+        gpus,
+        run.state["zero"],
         manifest,
         state,
     )
     total = steps_per_epoch(corpus.manifest.splits["train"].epoch, recipe.train.batch) * recipe.train.epochs
+    run.update(total=total)
     if run.result is None:
         with progress.stage("train", unit="steps") as stage:
-            _watch(_start(job), job.run, total, stage)
+            _watch(_start(job), job, total, stage, progress)
+        if (run.path / STOPPED).is_file():
+            raise RunStopped(run.path, read_json(run.path / STOPPED)["steps"])
     result = run.result
     if result is None:
         raise TrainingFailed(f"{run.path}: the workers ended without a result")
-    spent = goodput(run.path / "attempts")
+    spent = goodput(run.path)
     attempts = len(list((run.path / "attempts").glob("*.json")))
     rate = result["tokens_seen"] / max(1e-9, spent["data"] + spent["compute"])
     return {**result, "attempts": attempts, "tokens_per_s": round(rate, 1), "goodput": spent}
@@ -88,24 +106,19 @@ def _fit(job: Job) -> str | None:
     It runs as a task because it must not be interrupted by signals, nor speak to Ray after the driver left it: a
     thread that does ends the whole process.
     """
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
+    from gb_ray.train import elastic
+
     logging.getLogger("ray.train").setLevel(logging.ERROR)
-    section = job.recipe.train
     # Small tensors (counts, seeds) are exchanged between CPUs even where gradients travel between GPUs.
     backend = "cpu:gloo,cuda:nccl" if job.gpus else "gloo"
-    resources = {"CPU": 1.0, "GPU": 1.0} if job.gpus else {"CPU": 1.0}
     trainer = TorchTrainer(
         work,
         train_loop_config=job,
         torch_config=TorchConfig(backend=backend),
-        scaling_config=ScalingConfig(num_workers=section.workers, use_gpu=job.gpus, resources_per_worker=resources),
-        run_config=RunConfig(
-            name="ray-train",
-            storage_path=str(job.run.absolute()),
-            failure_config=FailureConfig(max_failures=section.max_failures),
-        ),
+        scaling_config=elastic.scaling(job),
+        run_config=elastic.running(job),
     )
     try:
         trainer.fit()
@@ -118,29 +131,29 @@ def _start(job: Job) -> Any:
     """A reference to what `_fit` will return."""
     import ray
 
-    (job.run / FAILED).unlink(missing_ok=True)
+    for past in (FAILED, STOPPED):
+        (job.run / past).unlink(missing_ok=True)
     return ray.remote(_fit).options(num_cpus=0, max_retries=0).remote(job)
 
 
-def _watch(fit: Any, run: Path, total: int, stage: Stage) -> None:
-    """Show the journal's newest line until training ends. Raises TrainingFailed."""
+def _watch(fit: Any, job: Job, total: int, stage: Stage, progress: Progress) -> None:
+    """Show the journal's newest line and end workers that hang, until training ends. Raises TrainingFailed."""
     import ray
 
-    read, journal = 0, run / "metrics.jsonl"
+    run, said, watchman = job.run, Notes(job.run), Watchman(job.run, job.recipe.train.hang_s)
+    shown = 0.0
     while not ray.wait([fit], timeout=WATCH_EVERY_S)[0]:
         machine.check_stop()
+        for note in said.new():
+            progress.say(note["text"])
         if (run / FAILED).is_file():
             error = read_json(run / FAILED)["error"].strip().splitlines()[-1]
             raise TrainingFailed(f"{error}; the traceback is in {run / FAILED}")
-        if not journal.is_file():
-            continue
-        with journal.open("rb") as file:
-            file.seek(read)
-            lines = file.read().split(b"\n")
-        read += sum(len(line) + 1 for line in lines[:-1])
-        if len(lines) > 1:
-            entry = json.loads(lines[-2])
-            metrics = entry["metrics"]
+        watchman.look()
+        for entry in newest(run / "metrics.jsonl", 1):
+            if entry["time"] == shown:
+                continue
+            metrics, shown = entry["metrics"], entry["time"]
             speed = f"{metrics['tokens_per_s']:.0f} tokens/s, padding {metrics['padding']:.1%}"
             stage.to(entry["step"] + 1, f"loss {metrics['loss']:.3f}, {speed}", total=total)
     try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from itertools import chain, pairwise
+from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -11,14 +13,19 @@ import torch.distributed as dist
 from gb_ray import machine
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.corpus.reading.reader import Reader
-from gb_ray.model import load, package
+from gb_ray.model import load, package, packing
+from gb_ray.model.hollow import Hollow
 from gb_ray.tasks.task import Task, make
-from gb_ray.tasks.tokenizer import padding, tokenizer
-from gb_ray.train import checkpoint, engine
-from gb_ray.train.batch import MicroBatch, layout
-from gb_ray.train.checkpoint import Checkpoint, Progress
+from gb_ray.tasks.tokenizer import tokenizer
+from gb_ray.train import skips
+from gb_ray.train.agreement import Agreement, shared
+from gb_ray.train.batch import Layout, MicroBatch
+from gb_ray.train.checkpoint import Progress
 from gb_ray.train.engine import Engine
+from gb_ray.train.feeder import Feeder, Share
 from gb_ray.train.job import Job
+from gb_ray.train.orders import Order
+from gb_ray.train.restore import restore
 from gb_ray.train.run import write_json
 from gb_ray.train.schedule import Step, steps, steps_per_epoch
 
@@ -26,7 +33,8 @@ from gb_ray.train.schedule import Step, steps, steps_per_epoch
 class Worker:
     """Its lanes, its share of the engine, and how far the run is."""
 
-    def __init__(self, job: Job):
+    def __init__(self, job: Job, packed: bool = True):
+        """`packed`: False pads, as it is done anyway for an architecture that cannot be packed."""
         torch.use_deterministic_algorithms(True, warn_only=True)
         # Nothing here reads memory before it is written, and filling DeepSpeed's buffers took a quarter of a step.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -40,60 +48,69 @@ class Worker:
         self.tokenizer = tokenizer(backbone)
         self.precision = _precision(recipe.train.precision)
         self.device = torch.device("cuda", torch.cuda.current_device()) if job.gpus else torch.device("cpu")
-        found = _found(job)
-        self.engine = Engine(self._new_model(), job, self.precision, bool(found and found.world != self.world))
+        found = restore(job)
+        hollow = self._hollow()
+        if packed and packing.packs(hollow.model.config, self.task.architecture):
+            packing.pack(hollow.model)
+        self.layout = Layout.of(hollow.model, self.task, self.device, together=job.zero != 3)
+        self.feeder = Feeder(self.reader, self.layout, recipe.train.micro_tokens)
+        self.engine = Engine(hollow, job, self.precision, bool(found and found.world != self.world))
         if found:
             self.engine.load(found)
         self.engine.train()
         self.progress = found.progress if found else Progress(0, 0, 0, 0)
+        self._following: Step | None = None
+        self._known: tuple[Step | None, Share] | None = None
         self.total = steps_per_epoch(self.reader.samples_per_epoch, recipe.train.batch) * recipe.train.epochs
 
     def steps(self) -> Iterator[Step]:
         """The steps that are left."""
         train = self.job.recipe.train
-        return steps(self.reader.samples_per_epoch, train.batch, train.epochs, first=self.progress.steps)
+        found = steps(self.reader.samples_per_epoch, train.batch, train.epochs, first=self.progress.steps)
+        left_out = skips.numbers(self.job.run)
+        left = (step for step in found if step.number not in left_out)
+        for step, self._following in pairwise(chain(left, [None])):
+            yield cast(Step, step)
 
     def lay_out(self, step: Step) -> tuple[list[MicroBatch], float]:
         """This worker's micro-batches of a step, and the answers of the whole global batch.
 
         Every worker takes part in as many collectives: one with fewer micro-batches adds empty ones.
         """
-        samples = self.reader.step(step.epoch, step.start, step.stop)
-        pad = padding(self.tokenizer)
-        micro = [
-            MicroBatch.of(groups, self.task, pad) for groups in layout(samples, self.job.recipe.train.micro_tokens)
-        ]
-        mine = torch.tensor(
-            [len(micro), sum(self.task.supervised(sample.label) for sample in samples)], dtype=torch.int64
-        )
-        everyone = [torch.zeros_like(mine) for _ in range(self.world)]
-        dist.all_gather(everyone, mine)
-        most = max(int(count[0]) for count in everyone)
-        micro += [MicroBatch.empty(self.task, pad) for _ in range(most - len(micro))]
-        return micro, float(sum(int(count[1]) for count in everyone))
+        mine = self.feeder.take(step, self._following)
+        # Known since the step before, but for the first one.
+        all = self._known[1] if self._known and self._known[0] == step else shared(mine.share)
+        micro = mine.micro + [self.layout.empty()] * (all.micro - len(mine.micro))
+        return micro, float(all.answers)
 
     def gradients(self, step: Step, micro: list[MicroBatch], answers: float) -> float:
         """Compute the gradients of a step, whose mean is over `answers`. Returns this worker's part of its loss."""
         _seed(self.job.recipe.seed, step.number, self.rank)
-        return float(sum(self._backward(m, answers, last=m is micro[-1]) for m in micro))
+        return float(sum(self._backward(m, answers, last=i == len(micro)) for i, m in enumerate(micro, 1)))
 
     def _backward(self, micro: MicroBatch, answers: float, last: bool) -> torch.Tensor:
         loss = torch.zeros((), device=self.device)
         for group in micro.groups:
-            inputs = {"input_ids": group.input_ids, "attention_mask": group.attention_mask}
-            logits = self.engine(**{name: tensor.to(self.device) for name, tensor in inputs.items()}).logits
-            loss = loss + self.task.loss(logits, group.targets.to(self.device)) * (micro.weight / answers)
+            logits = self.engine(**group.inputs).logits
+            loss = loss + self.task.loss(logits, group.targets) * (micro.weight / answers)
         self.engine.backward(loss, last)
-        return loss.detach().cpu()
+        return loss.detach()
+
+    def agree(self, loss: float, micro: list[MicroBatch], order: Order) -> Agreement:
+        """What all workers know of a step; once a step, when its gradients are computed."""
+        all = Agreement.of(loss, micro, order, self.feeder.ahead())
+        self._known = self._following, all.ahead
+        return all
 
     def export(self, progress: Progress) -> None:
         """Rank 0 writes the model in fp32 and the run's totals."""
+        self.feeder.close()
         self.reader.close()
-        model = self._new_model()
-        self.engine.copy_to(model)
+        hollow = self._hollow()
+        weights = self.engine.weights(hollow.read)
         if self.rank == 0:
             manifest = self.job.manifest | {"state": {self.job.recipe.task[0]: self.task.state}}
-            manifest = package.export(model, self.tokenizer, manifest, self.job.run / "model")
+            manifest = package.export(hollow.model, self.tokenizer, manifest, self.job.run / "model", weights)
             write_json(
                 self.job.run / "result.json",
                 {
@@ -102,27 +119,19 @@ class Worker:
                     "tokens_seen": progress.tokens,
                     "padding": round(1 - progress.tokens / progress.computed, 4),
                     "precision": self.precision,
+                    "layout": "packed" if self.layout.packed else "padded",
                     "zero": self.job.zero,
                     "workers": self.world,
                     "weights_sha256": manifest["weights_sha256"],
                 },
             )
+        for _ in weights:
+            pass  # each is gathered from all workers
         dist.barrier()
 
-    def _new_model(self) -> torch.nn.Module:
+    def _hollow(self) -> Hollow:
         recipe = self.job.recipe
-        return load.new(recipe.model, self.task, self.labels, recipe.seed)
-
-
-def _found(job: Job) -> Checkpoint | None:
-    """The checkpoint to go on from: rank 0 looks and verifies, everyone takes its word."""
-    holder: list[Checkpoint | None] = [None]
-    if dist.get_rank() == 0:
-        holder = [checkpoint.newest(job.run / "checkpoints", job.key)]
-        if holder[0] and holder[0].world != dist.get_world_size():
-            engine.reshape(holder[0])
-    dist.broadcast_object_list(holder, src=0)
-    return holder[0]
+        return load.hollow(recipe.model, self.task, self.labels, recipe.seed)
 
 
 def _precision(wanted: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForSequenceClassification
 
@@ -168,3 +169,54 @@ def test_an_exported_model_without_its_head_is_refused(backbone: Path) -> None:
     """A head drawn at random would answer, and wrongly."""
     with pytest.raises(UserError, match="its weights lack 2 tensors"):
         load.exported(backbone, "AutoModelForSequenceClassification")
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_model_that_was_hollow_is_the_one_that_is_opened_whole(backbone: Path, frozen: bool) -> None:
+    section = ModelSection(path=str(backbone), dropout=0.2, freeze_embeddings=frozen)
+    whole = load.new(section, topics(backbone), LABELS, 7)
+    torch.manual_seed(1)
+    hollow = load.hollow(section, topics(backbone), LABELS, 7)
+    assert {name for name, _ in whole.named_parameters()} - hollow.places.keys() == {
+        "classifier.weight",
+        "classifier.bias",
+    }
+    filled = hollow.filled()
+    after = torch.rand(1)
+    torch.manual_seed(1)
+    assert torch.equal(after, torch.rand(1)), "the caller's generator is left alone"
+    assert filled.config.to_diff_dict() == whole.config.to_diff_dict()
+    assert all(map(torch.equal, filled.state_dict().values(), whole.state_dict().values()))
+    assert [p.requires_grad for p in filled.parameters()] == [p.requires_grad for p in whole.parameters()]
+
+
+def test_a_hollow_model_takes_no_memory_for_its_pretrained_tensors(backbone: Path) -> None:
+    hollow = load.hollow(ModelSection(path=str(backbone)), topics(backbone), LABELS, 0)
+    sizes = {name: parameter.untyped_storage().nbytes() for name, parameter in hollow.model.named_parameters()}
+    assert {sizes[name] for name in hollow.places} == {4}
+
+
+def test_shards_in_half_precision_are_read_as_well(backbone: Path, tmp_path: Path) -> None:
+    model = transformers.AutoModel.from_pretrained(backbone, dtype=torch.bfloat16)
+    model.save_pretrained(tmp_path, max_shard_size="20KB")
+    for file in backbone.glob("tokenizer*"):
+        shutil.copy(file, tmp_path)
+    assert len(list(tmp_path.glob("*.safetensors"))) > 1
+    section = ModelSection(path=str(tmp_path))
+    whole = load.new(section, topics(tmp_path), LABELS, 3)
+    filled = load.hollow(section, topics(tmp_path), LABELS, 3).filled()
+    assert {tensor.dtype for tensor in filled.parameters()} == {torch.float32}
+    assert all(map(torch.equal, filled.state_dict().values(), whole.state_dict().values()))
+
+
+@pytest.mark.parametrize("kind", ["Llama", "Qwen3", "DistilBert", "Roberta", "ModernBert"])
+def test_other_architectures_are_hollow_too(kind: str, backbone: Path, tmp_path: Path) -> None:
+    size = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    if kind == "DistilBert":
+        size = {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}
+    config = getattr(transformers, f"{kind}Config")(vocab_size=50, pad_token_id=0, **size)
+    getattr(transformers, f"{kind}Model")(config).save_pretrained(tmp_path)
+    section, task = ModelSection(path=str(tmp_path)), topics(backbone)
+    whole, hollow = load.new(section, task, LABELS, 3), load.hollow(section, task, LABELS, 3)
+    assert hollow.places
+    assert all(map(torch.equal, hollow.filled().state_dict().values(), whole.state_dict().values()))

@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from gb_ray.model import package
+from gb_ray.model.digest import weights_digest
 from gb_ray.section import UserError
 
 TEXT = "grid solar wind 12"
@@ -45,6 +46,31 @@ def test_its_manifest_names_every_file_and_it_verifies(folder: Path) -> None:
     assert set(manifest["files"]) | {package.MANIFEST} == names
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= names
     assert manifest["weights_sha256"] == manifest["files"]["model.safetensors"]
+
+
+def test_large_weights_are_in_several_files_of_which_none_may_differ(
+    export: Callable[[str, Path], Any], backbone: Path, tmp_path: Path
+) -> None:
+    model, path = export("topics", tmp_path / "whole"), tmp_path / "shards"
+    manifest = package.export(model, AutoTokenizer.from_pretrained(backbone), {"tasks": {}}, path, shard=30_000)
+    shards = sorted(path.glob("*.safetensors"))
+    assert len(shards) > 2 and package.verify(path) == manifest
+    assert manifest["weights_sha256"] == weights_digest(manifest["files"])
+    assert manifest["weights_sha256"] != weights_digest(manifest["files"] | {shards[1].name: "0" * 64})
+    opened = AutoModelForSequenceClassification.from_pretrained(path).eval()
+    assert all(map(torch.equal, opened.state_dict().values(), model.state_dict().values()))
+    shards[0].unlink()
+    with pytest.raises(UserError, match=f"{shards[0].name}: missing"):
+        package.verify(path)
+
+
+def test_weights_may_come_one_at_a_time(export: Callable[[str, Path], Any], backbone: Path, tmp_path: Path) -> None:
+    model = export("topics", tmp_path / "whole")
+    doubled = ((name, 2 * tensor) for name, tensor in model.state_dict().items())
+    package.export(model, AutoTokenizer.from_pretrained(backbone), {"tasks": {}}, tmp_path / "other", doubled)
+    opened = AutoModelForSequenceClassification.from_pretrained(tmp_path / "other")
+    for name, tensor in opened.state_dict().items():
+        assert torch.equal(tensor, 2 * model.state_dict()[name]), name
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "tokenizer_config.json", "config.json"])

@@ -5,101 +5,160 @@ Named after what hurt others: a mean of means, which weights a short micro-batch
 
 from __future__ import annotations
 
-import json
+import sys
+import time
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
-from typing import Any
 
+import processes
 import pytest
 import torch
-from helpers import WORDS, write_recipe
-from safetensors.torch import load_file
 
-from gb_ray.corpus.build import build
+from gb_ray.corpus.corpus import Corpus
 from gb_ray.corpus.reading.reader import Reader
-from gb_ray.finetune import Inputs, check
 from gb_ray.model import load
-from gb_ray.progress import Progress
-from gb_ray.recipe import load as load_recipe
-from gb_ray.tasks.tokenizer import tokenizer
-from gb_ray.train import run as runs
-from gb_ray.train.batch import MicroBatch
-from gb_ray.train.engine import _groups
-from gb_ray.train.schedule import rate_factor, steps
-from gb_ray.train.trainer import fit
+from gb_ray.recipe import Recipe
+from gb_ray.tasks.task import make
+from gb_ray.train.agreement import shared
+from gb_ray.train.batch import layout
+from gb_ray.train.feeder import Share
+from gb_ray.train.job import Job
+from gb_ray.train.schedule import Step
+from gb_ray.train.worker import Worker
 
-TOLERANCE = 2e-5
-"""Of weights after the run's steps: fp32 sums in another order, through Adam."""
+sys.path.append(str(Path(__file__).parent.parent / "corpus"))
+
+from synthetic import make_corpus
+
+TOLERANCE = 1e-5
+"""Of gradients in fp32 against those in fp64, see `worst`."""
+STEP = Step(0, 0, 0, 24)
+Gradients = dict[str, torch.Tensor]
+Split = tuple[int, int, bool]
+"""(ZeRO stage, micro-batches a worker, packed)."""
+ALL = list(product((0, 1, 2, 3), (1, 2, 4), (False, True)))
 
 
 @pytest.fixture(scope="module")
-def prepared(
-    tmp_path_factory: pytest.TempPathFactory, backbone: Path, ray_up: str
-) -> tuple[Path, Inputs, dict[str, torch.Tensor]]:
-    """Sentences of 1 to 12 words with entities, a backbone without dropout, and the weights one big batch gives."""
+def job(tmp_path_factory: pytest.TempPathFactory, backbone: Path) -> Job:
+    """Tags of texts of 3 to 30 tokens; the model has no dropout, which every worker draws for itself."""
     folder = tmp_path_factory.mktemp("gradient")
-    config = json.loads((backbone / "config.json").read_text())
-    still = folder / "backbone"
-    still.mkdir()
-    for file in backbone.iterdir():
-        (still / file.name).write_bytes(file.read_bytes())
-    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-    (still / "config.json").write_text(json.dumps(config))
-    rows = []
-    for i in range(60):
-        words = [WORDS["energy"][(i + k * k) % 6] for k in range(1 + i % 12)]
-        tags = ["B-x" if (i + k) % 3 == 0 else "O" for k in range(len(words))]
-        rows.append({"tokens": [*words, str(i)], "tags": [*tags, "O"]})
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    content = {
-        "name": "gradient",
-        "corpus": {"sources": [{"uri": str(folder / "rows.jsonl"), "split": "train"}], "lanes": 6, "shard_rows": 4},
-        "tasks": {"tag": {"type": "token-classification"}},
-        "model": {"path": str(still), "max_tokens": 32},
-        "train": {"epochs": 1, "batch": 16, "lr": 1e-3, "head_lr": 1e-2, "precision": "fp32"},
-    }
-    recipe = write_recipe(content, folder)
-    inputs = check(load_recipe(recipe), recipe)
-    corpus = build(inputs.corpus, folder / "home", Progress())
-    return folder, inputs, _one_big_batch(inputs, corpus)
+    make_corpus(folder / "corpus", {"train": [(1.0, 60)]}, lanes=6, shard_rows=4, tokens=(3, 30), label="tokens")
+    recipe = Recipe.model_validate(
+        {
+            "name": "gradient",
+            "corpus": {"sources": [{"uri": "none.jsonl"}], "lanes": 6},
+            "tasks": {"tag": {"type": "token-classification"}},
+            "model": {"path": str(big_vocabulary(backbone, folder / "model")), "max_tokens": 64, "dropout": 0.0},
+            "train": {"batch": 24, "precision": "fp32"},
+        }
+    )
+    return Job(recipe, folder / "corpus", folder, "k" * 64, time.time(), False, 0, {"tasks": {"tag": {}}}, {})
 
 
-@pytest.mark.parametrize(("workers", "micro_tokens", "zero"), [(1, 40, 2), (2, 60, 1), (3, 90, 2)])
-def test_weights_are_those_of_one_big_batch(
-    prepared: tuple[Path, Inputs, dict[str, torch.Tensor]], workers: int, micro_tokens: int, zero: int
-) -> None:
-    folder, inputs, expected = prepared
-    train = inputs.recipe.train.model_copy(update={"workers": workers, "micro_tokens": micro_tokens, "zero": zero})
-    recipe = inputs.recipe.model_copy(update={"train": train})
-    corpus = build(inputs.corpus, folder / "home", Progress())
-    run = runs.create(folder / "home", "gradient", f"{workers}-{micro_tokens}-{zero}")
-    result = fit(recipe, corpus, run, {"tasks": {}}, Progress())
-    assert result["samples_seen"] == 60
-    found = load_file(run.model / "model.safetensors")
+def big_vocabulary(backbone: Path, path: Path) -> Path:
+    """The tests' model with embeddings for the tokens of made corpora."""
+    import shutil
+
+    from synthetic import VOCABULARY
+    from transformers import BertModel
+
+    shutil.copytree(backbone, path)
+    torch.manual_seed(0)
+    model = BertModel.from_pretrained(backbone)
+    model.resize_token_embeddings(VOCABULARY)
+    model.save_pretrained(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def expected(job: Job) -> Gradients:
+    return one_big_batch(job)
+
+
+@pytest.mark.parametrize(
+    ("workers", "splits"),
+    [
+        (1, [(0, 4, True), (3, 2, False)]),
+        (2, [(1, 2, True), (2, 4, False), (3, 1, True), (0, 1, False)]),
+        (3, [(0, 2, True), (2, 1, True), (1, 4, False), (3, 4, True)]),
+    ],
+)
+def test_gradients_are_those_of_one_big_batch(job: Job, expected: Gradients, workers: int, splits: list[Split]) -> None:
+    for split, found in processes.run(workers, gradients, job, splits)[0]:
+        assert worst(found, expected) < TOLERANCE, split
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(1300)
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_gradients_of_every_split(job: Job, expected: Gradients, workers: int) -> None:
+    for split, found in processes.run(workers, gradients, job, ALL, timeout=1200)[0]:
+        assert worst(found, expected) < TOLERANCE, split
+
+
+def test_recomputed_activations_give_the_same_gradients(job: Job) -> None:
+    splits = [(0, 2, True), (2, 2, True), (3, 2, True)]
+    kept, again = (processes.run(2, gradients, with_train(job, recompute=value), splits)[0] for value in (False, True))
+    for (split, one), (_, other) in zip(kept, again, strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in one), split
+
+
+def worst(found: Gradients, expected: Gradients) -> float:
+    """The largest difference, as a share of the largest gradient of its parameter (the keys' biases have none)."""
     assert found.keys() == expected.keys()
-    worst = max(float((found[name] - expected[name]).abs().max()) for name in expected)
-    assert worst < TOLERANCE
+    largest = {name: float(gradient.abs().max()) for name, gradient in expected.items()}
+    least = max(largest.values()) / 1000
+    return max(float((found[n] - expected[n]).abs().max()) / max(largest[n], least) for n in expected)
 
 
-def _one_big_batch(inputs: Inputs, corpus: Any) -> dict[str, torch.Tensor]:
-    """The run in plain PyTorch: one process, one padded batch a step, the mean over all its words."""
-    recipe, task = inputs.recipe, inputs.task
-    model = load.new(recipe.model, task, corpus.manifest.labels, recipe.seed).train()
-    groups = _groups(model, recipe.train)
-    peaks = [group["lr"] for group in groups]
-    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-8)
-    reader = Reader(corpus, "train", recipe.seed)
-    plan = list(steps(reader.samples_per_epoch, recipe.train.batch, recipe.train.epochs))
-    for step in plan:
-        samples = reader.step(step.epoch, step.start, step.stop)
-        batch = MicroBatch.of([samples], task, tokenizer(task.backbone).pad_token_id).groups[0]
-        logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits
-        asked = batch.targets != -100
-        torch.nn.functional.cross_entropy(logits[asked], batch.targets[asked]).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.train.clip)
-        for group, peak in zip(groups, peaks, strict=True):
-            group["lr"] = peak * rate_factor(step.number, len(plan), recipe.train.schedule)
-        for group, wanted in zip(optimizer.param_groups, groups, strict=True):
-            group["lr"] = wanted["lr"]
-        optimizer.step()
-        optimizer.zero_grad()
-    return {name: tensor.detach() for name, tensor in model.state_dict().items()}
+def gradients(job: Job, splits: list[Split]) -> list[tuple[Split, Gradients]]:
+    """The gradients of the first step by every split, on every rank."""
+    return [(split, _gradients(job, *split)) for split in splits]
+
+
+def _gradients(job: Job, zero: int, count: int, packed: bool) -> Gradients:
+    from deepspeed.utils import safe_get_full_grad
+
+    worker = Worker(replace(job, zero=zero), packed)
+    with Reader(Corpus.open(job.corpus), "train", job.recipe.seed, worker.rank, worker.world) as reader:
+        samples = reader.step(STEP.epoch, STEP.start, STEP.stop)
+    answers = sum(worker.task.supervised(sample.label) for sample in samples)
+    for micro_tokens in range(800, 1, -5):
+        share = shared(Share(len(layout(samples, micro_tokens, worker.layout.packed)), answers))
+        if share.micro == count:
+            break
+    micro = worker.layout.micro(samples, micro_tokens)
+    most = shared(Share(len(micro), 0)).micro
+    assert most == count or (zero == 3 and not packed)
+    micro += [worker.layout.empty()] * (most - len(micro))
+    worker.gradients(STEP, micro, share.answers)
+    module = worker.engine._engine.module
+    found = {name: safe_get_full_grad(parameter).double().clone() for name, parameter in module.named_parameters()}
+    worker.feeder.close()
+    worker.reader.close()
+    worker.engine._engine.destroy()
+    return found
+
+
+def with_train(job: Job, **changes: object) -> Job:
+    train = job.recipe.train.model_copy(update=changes)
+    return replace(job, recipe=job.recipe.model_copy(update={"train": train}))
+
+
+def one_big_batch(job: Job) -> Gradients:
+    """Plain PyTorch in fp64: one sample at a time, the mean over all words of the batch."""
+    recipe, corpus = job.recipe, Corpus.open(job.corpus)
+    task = make(recipe.task[1], recipe.model.path, recipe.model.max_tokens)
+    model = load.new(recipe.model, task, corpus.manifest.labels, recipe.seed).double().train()
+    with Reader(corpus, "train", recipe.seed) as reader:
+        samples = reader.step(STEP.epoch, STEP.start, STEP.stop)
+    losses, answers = [], 0
+    for sample in samples:
+        ids, label = torch.tensor(sample.input_ids)[None].long(), torch.tensor(sample.label).long()
+        logits = model(input_ids=ids).logits[0]
+        losses.append(torch.nn.functional.cross_entropy(logits, label, ignore_index=-100, reduction="sum"))
+        answers += int((label != -100).sum())
+    (torch.stack(losses).sum() / answers).backward()
+    return {name: parameter.grad for name, parameter in model.named_parameters()}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,3 +65,45 @@ def test_known_rates(total: int, warmup: float, expected: list[float]) -> None:
     assert [rate_factor(step, total, ScheduleSection(warmup=warmup)) for step in range(total)] == pytest.approx(
         expected
     )
+
+
+SHAPES = st.sampled_from(["linear", "cosine", "constant", "warmup-stable-decay"])
+SHARE = st.floats(0, 1)
+
+
+@given(st.integers(1, 500), SHAPES, WARMUP, st.floats(0.01, 1), SHARE)
+def test_every_shape_rises_to_the_peak_and_falls_no_lower_than_its_floor(
+    total: int, shape: Any, warmup: float, decay: float, floor: float
+) -> None:
+    schedule = ScheduleSection(shape=shape, warmup=warmup, decay=decay, floor=floor)
+    factors = [rate_factor(step, total, schedule) for step in range(total)]
+    rising = max(1, round(total * warmup))
+    assert factors[:rising] == [(step + 1) / rising for step in range(rising)]
+    assert all(floor - 1e-12 <= factor <= 1 + 1e-12 for factor in factors[rising:])
+    assert all(later <= earlier + 1e-12 for earlier, later in pairwise(factors[rising:]))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ({"shape": "constant"}, [1, 1, 1, 1, 1]),
+        ({"shape": "cosine"}, [1, 1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2]),
+        ({"shape": "linear", "floor": 0.2}, [1, 1, 0.8, 0.6, 0.4]),
+        ({"shape": "cosine", "floor": 0.5}, [1, 1, 0.5 + (1 + 0.5**0.5) / 4, 0.75, 0.5 + (1 - 0.5**0.5) / 4]),
+        ({"shape": "warmup-stable-decay", "decay": 0.4}, [1, 1, 1, 1, 0.5]),
+        ({"shape": "warmup-stable-decay", "decay": 0.4, "floor": 0.5}, [1, 1, 1, 1, 0.75]),
+        ({"shape": "warmup-stable-decay", "decay": 1.0}, [1, 0.8, 0.6, 0.4, 0.2]),
+    ],
+)
+def test_known_shapes(schedule: dict[str, Any], expected: list[float]) -> None:
+    factors = [rate_factor(step, 5, ScheduleSection(warmup=0.2, **schedule)) for step in range(5)]
+    assert factors == pytest.approx(expected)
+
+
+@given(st.integers(10, 500))
+def test_warmup_stable_decay_stays_at_the_peak_until_its_last_share(total: int) -> None:
+    schedule = ScheduleSection(shape="warmup-stable-decay", warmup=0.1, decay=0.2)
+    factors = [rate_factor(step, total, schedule) for step in range(total)]
+    falling = round(total * 0.2)
+    assert set(factors[round(total * 0.1) - 1 : total - falling + 1]) == {1.0}
+    assert all(later < earlier for earlier, later in pairwise(factors[total - falling :]))

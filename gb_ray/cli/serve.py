@@ -1,0 +1,58 @@
+"""Verbs that answer with a model: predict, serve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gb_ray import machine
+from gb_ray.cli.call import DONE, Call, Outcome
+from gb_ray.cli.registry import resolved
+from gb_ray.recipe import parse, read_yaml
+from gb_ray.section import UserError
+
+
+def predict(call: Call) -> Outcome:
+    """gb predict MODEL --text T: answers from a model, in this process."""
+    from gb_ray.finetune import describe
+    from gb_ray.model.predictor import Predictor
+
+    if any(not text.strip() or "\x00" in text for text in call.args.text):
+        raise UserError("--text: expected a text that is not empty and has no NUL character")
+    version = resolved(call)
+    predictor = Predictor(version.path)
+    answers = predictor.predict(predictor.encode(call.args.text))
+    return DONE, {"model": describe(version), "answers": answers}, [_answer_line(a) for a in answers]
+
+
+def serve(call: Call) -> Outcome:
+    """gb serve MODEL: the endpoint, until Ctrl-C."""
+    from gb_ray.model import package
+    from gb_ray.serve import endpoint
+    from gb_ray.serve.app import Arguments
+    from gb_ray.serve.port import require_free
+
+    version = resolved(call)
+    content = read_yaml(call.args.recipe) if call.args.recipe else package.read(version.path)["recipe"]
+    section = parse(content, call.args.overrides, str(call.args.recipe or version.path)).serve
+    require_free(section.host, section.port)
+    call.ray()
+    machine.require(section.min_replicas, 0, f"serve.min_replicas={section.min_replicas}", "set it lower")
+    model = call.args.model if call.args.model.startswith("models:/") else str(version.path.absolute())
+    arguments = Arguments(model=model, home=call.home, tracking=call.tracking_uri, serve=section)
+    with call.progress.stage("serve"):
+        running = endpoint.start(arguments)
+    call.stack.callback(running.stop)
+    account = {"url": running.url, "model": version.name, "version": version.version}
+    call.say(account, [f"{running.url} answers; stop it with Ctrl-C"])
+    machine.wait_for_stop()
+    return DONE, None, []
+
+
+def _answer_line(answer: dict[str, Any]) -> str:
+    if "values" in answer:
+        return ", ".join(f"{name} {value:.4g}" for name, value in answer["values"].items())
+    if "labels" in answer:
+        return ", ".join(f"{name} {answer['probabilities'][name]:.3f}" for name in answer["labels"]) or "(no label)"
+    if "label" in answer:
+        return f"{answer['label']}  {answer['probabilities'][answer['label']]:.3f}"
+    return ", ".join(f"{e['text']} [{e['label']} {e['score']:.2f}]" for e in answer["entities"]) or "(no entity)"

@@ -1,0 +1,105 @@
+"""Verbs that make a model: plan, finetune, register; and evaluate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gb_ray.cli.call import DONE, Call, Outcome
+from gb_ray.cli.registry import resolved, take_through_gate
+from gb_ray.section import UserError
+
+
+def plan(call: Call) -> Outcome:
+    """gb plan RECIPE: what the run would take, here or elsewhere."""
+    from gb_ray.corpus import build
+    from gb_ray.train.place import elsewhere
+    from gb_ray.train.plan import plan as make_plan
+
+    inputs = call.inputs
+    corpus = build.existing(inputs.corpus, call.home)
+    if corpus is None:
+        raise UserError(f"{call.args.recipe}: its corpus is not built; run: gb corpus build {call.args.recipe}")
+    place = elsewhere(call.args.place) if call.args.place else None
+    found = make_plan(inputs.recipe, corpus, inputs.backbone, place=place, price=call.args.price)
+    return DONE, found.model_dump(), found.lines()
+
+
+def finetune(call: Call) -> Outcome:
+    """gb finetune RECIPE: corpus to registered version, and through the gate if the recipe says so."""
+    from gb_ray.finetune import finetune
+    from gb_ray.train.trainer import RunStopped
+
+    inputs = call.inputs
+    tracking = call.tracking()
+    call.ray()
+    try:
+        account = finetune(inputs, call.home, tracking, call.progress)
+    except RunStopped as stop:
+        return as_stopped(call, stop)
+    lines = _model_lines(account)
+    model = account["model"]
+    if not inputs.recipe.registry.promote:
+        return DONE, account, [*lines, f"next       gb promote {model['name']} --version {model['version']}"]
+    status, outcome, more = take_through_gate(call, tracking, model["name"], model["version"], inputs.policy)
+    return status, account | outcome, lines + more
+
+
+def as_stopped(call: Call, stop: Any) -> Outcome:
+    """Of a verb whose run was ended by `gb stop`: that is no failure."""
+    account = {"run": stop.run.name, "stopped": True, "steps": stop.steps}
+    return (
+        DONE,
+        account,
+        [f"stopped    {stop.run} after {stop.steps} steps", "next       the same command goes on from there"],
+    )
+
+
+def register(call: Call) -> Outcome:
+    """gb register RUN: finish a run whose tracking server was away at the end."""
+    from gb_ray.finetune import finish
+    from gb_ray.registry.shipper import Shipper
+    from gb_ray.train.run import Run
+
+    folder = call.args.run
+    if not (folder / "run.json").is_file():
+        raise UserError(f"{folder}: not a run (no run.json); runs are in {call.home / 'runs'}")
+    run = Run(folder)
+    if "account" not in run.state:
+        raise UserError(f"{folder}: its training has not ended; run gb finetune with the same recipe to go on")
+    tracking = call.tracking()
+    with run.locked():
+        account = finish(run, tracking, Shipper(run.journal, tracking, run.state["run_id"]), call.progress)
+    return DONE, account, _model_lines(account)
+
+
+def evaluate(call: Call) -> Outcome:
+    """gb evaluate MODEL --recipe R --split S: metrics on a split of the recipe's corpus."""
+    from gb_ray.corpus import build
+    from gb_ray.finetune import describe, measure
+
+    inputs = call.inputs
+    version = resolved(call)
+    call.ray()
+    corpus = build.build(inputs.corpus, call.home, call.progress)
+    with call.progress.stage("evaluate"):
+        metrics = measure(version.path, corpus, (call.args.split,), inputs.recipe.train.most)
+    account = {"model": describe(version), "corpus": corpus.manifest.digest, "metrics": metrics}
+    return DONE, account, _metric_lines(metrics)
+
+
+def _model_lines(account: dict[str, Any]) -> list[str]:
+    model = account["model"]
+    lines = [
+        f"run        {account['run_id']}: {account['steps']} steps, {account['samples_seen']} samples, "
+        f"{account['tokens_per_s']:.0f} tokens/s, padding {account['padding']:.1%}, attempts {account['attempts']}",
+        f"model      {model['uri']}  sha256 {model['weights_sha256'][:16]}…",
+    ]
+    return lines + _metric_lines(account["metrics"])
+
+
+def _metric_lines(metrics: dict[str, Any]) -> list[str]:
+    lines = []
+    for split, tasks in metrics.items():
+        for task, values in tasks.items():
+            lines.append(f"{split:10s} {task}: " + ", ".join(f"{name} {value:.4f}" for name, value in values.items()))
+    return lines

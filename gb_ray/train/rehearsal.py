@@ -1,0 +1,133 @@
+"""A micro-batch without data or weights: what a model is made of, and what it holds while it computes.
+
+The model's own code runs on tensors that have shapes and no contents, so that any architecture, head and kind of
+attention is counted as it is, not by a formula for one of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from gb_ray.model.attention import Segments
+from gb_ray.model.packing import pack, packs
+from gb_ray.model.section import ModelSection
+from gb_ray.tasks.task import Task
+from gb_ray.train.flops import multiplying
+
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Size(NamedTuple):
+    """Counts of numbers, not bytes."""
+
+    parameters: int
+    trained: int
+    multiplying: int
+    """Parameters that are multiplied with, not looked up."""
+    largest: int
+    """Parameters of the largest of the layers that are alike, or of the largest table."""
+
+
+class Rehearsal:
+    """The model of a recipe, empty. Making one takes a tenth of a second once `transformers` is imported."""
+
+    def __init__(self, section: ModelSection, backbone: Path, task: Task, labels: list[str], precision: str):
+        import transformers
+        from torch._subclasses.fake_tensor import FakeTensorMode
+        from transformers.initialization import no_init_weights
+
+        transformers.logging.set_verbosity_error()
+        logging.getLogger("torch._subclasses").setLevel(logging.ERROR)
+        config = transformers.AutoConfig.from_pretrained(backbone, trust_remote_code=False, **task.head(labels))
+        rates = [key for key, value in vars(config).items() if "dropout" in key and isinstance(value, float)]
+        for key in rates if section.dropout is not None else []:
+            setattr(config, key, section.dropout)
+        self.packed = packs(config, task.architecture)
+        self._empty = FakeTensorMode(allow_non_fake_inputs=True)
+        with self._empty, no_init_weights():
+            self.model: Any = getattr(transformers, task.architecture).from_config(
+                config, dtype=TYPES[precision], attn_implementation=section.attention
+            )
+            self.model.train()
+            if self.packed:
+                pack(self.model)
+        if section.freeze_embeddings:
+            self.model.get_input_embeddings().weight.requires_grad_(False)
+        for parameter in self.model.parameters():
+            if parameter.requires_grad:
+                # Where gradients go is the engine's business, and counted there.
+                parameter.register_post_accumulate_grad_hook(_forget)
+
+    @property
+    def size(self) -> Size:
+        """What the model is made of."""
+        parameters = list(self.model.parameters())
+        layers = [m for m in self.model.modules() if isinstance(m, torch.nn.ModuleList)]
+        units = [sum(p.numel() for p in layer.parameters()) for list_ in layers for layer in list_]
+        tables = [p.numel() for p in parameters]
+        trained = sum(p.numel() for p in parameters if p.requires_grad)
+        return Size(sum(tables), trained, multiplying(self.model), max([*units, *tables]))
+
+    def activations(self, lengths: list[int], recompute: bool) -> int:
+        """Bytes that a forward and backward pass holds at its fullest, beside weights and their gradients.
+
+        `lengths` are those of the micro-batch's samples, longest last.
+        """
+        if recompute:
+            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        else:
+            self.model.gradient_checkpointing_disable()
+        inputs = self._packed(lengths) if self.packed else self._padded(lengths)
+        with self._empty, Ledger() as ledger:
+            logits = self.model(**inputs).logits
+            answers = torch.zeros(logits.shape[:-1].numel(), dtype=torch.int64)
+            torch.nn.functional.cross_entropy(logits.float().flatten(0, -2), answers, reduction="sum").backward()
+        return ledger.peak
+
+    def _packed(self, lengths: list[int]) -> dict[str, Any]:
+        segments = Segments.of(lengths)
+        with self._empty:
+            row = torch.zeros(1, sum(lengths), dtype=torch.int64)
+            return {"input_ids": row, "position_ids": row, "segments": segments}
+
+    def _padded(self, lengths: list[int]) -> dict[str, Any]:
+        with self._empty:
+            return {"input_ids": torch.zeros(len(lengths), lengths[-1], dtype=torch.int64)}
+
+
+class Ledger(TorchDispatchMode):
+    """Bytes of all tensors that live, and their most so far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.live = self.peak = 0
+        self._sizes: dict[int, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Do the operation, and count what it made."""
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                self._count(tensor.untyped_storage())
+        return result
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        if storage._cdata not in self._sizes:
+            self._sizes[storage._cdata] = storage.nbytes()
+            self.live += storage.nbytes()
+            self.peak = max(self.peak, self.live)
+            weakref.finalize(storage, self._free, storage._cdata)
+
+    def _free(self, key: int) -> None:
+        self.live -= self._sizes.pop(key)
+
+
+def _forget(parameter: torch.Tensor) -> None:
+    parameter.grad = None

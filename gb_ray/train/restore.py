@@ -1,0 +1,53 @@
+"""Which checkpoint a run goes on from."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+
+import torch.distributed as dist
+
+from gb_ray.corpus.location import sha256
+from gb_ray.train import checkpoint, engine, mirror, notes
+from gb_ray.train.checkpoint import Checkpoint
+from gb_ray.train.job import Job
+from gb_ray.train.sealed import MANIFEST, Torn, seal, verify
+
+
+def restore(job: Job) -> Checkpoint | None:
+    """The newest checkpoint that verifies, here or in the mirror, ready for this number of workers.
+
+    Rank 0 looks and verifies, everyone takes its word; every worker calls it.
+    """
+    holder = [_found(job) if dist.get_rank() == 0 else None]
+    dist.broadcast_object_list(holder, src=0)
+    return holder[0]
+
+
+def _found(job: Job) -> Checkpoint | None:
+    folder, address = job.run / "checkpoints", job.recipe.train.checkpoint.mirror
+
+    def say(line: str) -> None:
+        notes.say(job.run, line)
+
+    found = checkpoint.newest(folder, job.key, say)
+    if address:
+        before = found.progress.steps if found else 0
+        mirror.fetch(address, job.run, job.key, before, say)
+        if checkpoint.reached(folder) > before:
+            found = checkpoint.newest(folder, job.key)
+    if found and found.world != dist.get_world_size():
+        _reshape(found)
+    return found
+
+
+def _reshape(found: Checkpoint) -> None:
+    """Derive what another number of workers loads, unless it is there and whole."""
+    derived, of = found.path / checkpoint.UNIVERSAL, sha256(found.path / MANIFEST)
+    with suppress(Torn):
+        if verify(derived)["of"] == of:
+            return
+    shutil.rmtree(derived, ignore_errors=True)
+    engine.reshape(found)
+    if derived.is_dir():
+        seal(derived, {"of": of})

@@ -1,0 +1,222 @@
+"""Every stage of ZeRO is the same training, and its checkpoints are for any number of workers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import processes
+import pytest
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file
+from small_job import small_job
+
+from gb_ray.corpus.corpus import Corpus
+from gb_ray.model import load
+from gb_ray.section import UserError
+from gb_ray.tasks.task import make
+from gb_ray.train.engine import Engine, _check
+from gb_ray.train.job import Job
+from gb_ray.train.loop import train
+from gb_ray.train.saver import Saver
+from gb_ray.train.section import TrainSection
+from gb_ray.train.worker import Worker
+
+STAGES = [0, 1, 2, 3]
+State = dict[str, tuple[torch.Tensor, ...]]
+"""Of each trained parameter: fp32 weights, and AdamW's two moments."""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("engine")
+
+
+def job_of(place: Path, backbone: Path, freeze: bool = False, **settings: Any) -> Job:
+    job = small_job(place, backbone, samples=24, dropout=0.0, **{"epochs": 1, **settings})
+    model = job.recipe.model.model_copy(update={"freeze_embeddings": freeze})
+    return replace(job, recipe=job.recipe.model_copy(update={"model": model}))
+
+
+def steps_of(worker: Worker, count: int) -> None:
+    """Take this many steps, as the loop does."""
+    for step in list(worker.steps())[:count]:
+        micro, answers = worker.lay_out(step)
+        worker.gradients(step, micro, answers)
+        worker.engine.step(1.0)
+
+
+def saved(jobs: list[Job]) -> list[State]:
+    """Train each of the jobs for three steps and save it."""
+    states = []
+    for job in jobs:
+        worker = Worker(job)
+        steps_of(worker, 3)
+        saver = Saver(job, worker.engine)
+        saver.save(replace(worker.progress, steps=3), wait=True)
+        saver.close()
+        states.append(state_of(worker.engine))
+        end(worker)
+    return states
+
+
+def loaded(jobs: list[Job]) -> list[State]:
+    """What each of the jobs goes on from."""
+    states = []
+    for job in jobs:
+        worker = Worker(job)
+        assert worker.progress.steps == 3
+        states.append(state_of(worker.engine))
+        steps_of(worker, 0)
+        end(worker)
+    return states
+
+
+def end(worker: Worker) -> None:
+    worker.feeder.close()
+    worker.reader.close()
+    worker.engine._engine.destroy()
+
+
+def state_of(engine: Engine) -> State:
+    from deepspeed.utils import safe_get_full_optimizer_state
+
+    module, plain = engine._engine.module, engine._wrapped
+    masters = engine._masters()
+    states = plain.state if engine._plain else plain.optimizer.state
+    whole = dict(engine.weights(lambda name: torch.empty(0)))
+    if engine._stage in (1, 2):
+        # DeepSpeed links the moments of the first group alone.
+        plain._hp_optimizer_states_linked = False
+        plain._lazy_init_hp_params_optimizer_state()
+    state: State = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            moments = [
+                states[masters.get(id(parameter), parameter)][key]
+                if engine._stage == 0
+                else safe_get_full_optimizer_state(parameter, key).view(whole[name].shape)
+                for key in ("exp_avg", "exp_avg_sq")
+            ]
+            state[name] = tuple(part.detach().clone() for part in (whole[name], *moments))
+    return state
+
+
+def test_a_checkpoint_of_two_workers_is_taken_up_by_any_number(place: Path, backbone: Path) -> None:
+    """At every stage, with parameters that are not trained: weights and moments are equal to the last bit."""
+    taken_up(place, backbone, [{"zero": zero} for zero in STAGES], [3])
+
+
+@pytest.mark.chaos
+def test_a_checkpoint_of_any_precision_and_optimizer_is_taken_up_too(place: Path, backbone: Path) -> None:
+    taken_up(place, backbone, [{"zero": zero, "precision": "bf16"} for zero in STAGES], [3, 1, 2])
+    taken_up(place, backbone, [{"zero": zero} for zero in STAGES], [1, 2])
+
+
+def taken_up(place: Path, backbone: Path, settings: list[dict[str, Any]], worlds: list[int]) -> None:
+    jobs = [job_of(place, backbone, freeze=True, **each) for each in settings]
+    before = processes.run(2, saved, jobs)[0]
+    for world in worlds:
+        for job, expected, found in zip(jobs, before, processes.run(world, loaded, jobs)[0], strict=True):
+            assert found.keys() == expected.keys() and "bert.embeddings.word_embeddings.weight" not in found
+            for name, parts in expected.items():
+                assert all(map(torch.equal, found[name], parts)), (job.zero, world, name)
+
+
+def weights_before(job: Job) -> dict[str, torch.Tensor]:
+    worker = Worker(job)
+    found = {name: tensor.clone() for name, tensor in worker.engine.weights(worker._hollow().read)}
+    partial = max(
+        p.ds_tensor.numel() / p.ds_numel for p in worker.engine._engine.module.parameters() if p.ds_numel > 99
+    )
+    assert partial <= 1 / dist.get_world_size() + 0.05
+    return found
+
+
+def test_a_sharded_model_is_the_one_that_a_single_process_opens(place: Path, backbone: Path) -> None:
+    """Its new head is drawn from the same seed. No worker keeps more than its part."""
+    job = job_of(place, backbone, freeze=True, zero=3)
+    found = processes.run(2, weights_before, job)[0]
+    task = make(job.recipe.task[1], job.recipe.model.path, job.recipe.model.max_tokens)
+    expected = load.new(job.recipe.model, task, Corpus.open(job.corpus).manifest.labels, job.recipe.seed)
+    assert found.keys() == expected.state_dict().keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.state_dict().items())
+
+
+def ends_of(jobs: list[Job]) -> None:
+    for job in jobs:
+        train(job)
+
+
+def exported(job: Job) -> dict[str, torch.Tensor]:
+    return load_file(job.run / "model" / "model.safetensors")
+
+
+def test_runs_end_alike_at_every_stage_and_with_state_elsewhere(place: Path, backbone: Path) -> None:
+    offload = {"optimizer": "cpu"}
+    settings: list[dict[str, Any]] = [
+        *({"zero": zero} for zero in STAGES),
+        {"zero": 1, "offload": offload},
+        {"zero": 3, "offload": {**offload, "parameters": "cpu"}},
+        {"zero": 3, "recompute": True},
+    ]
+    jobs = [job_of(place, backbone, **each) for each in settings]
+    processes.run(2, ends_of, jobs)
+    expected, *others = map(exported, jobs)
+    for each, found in zip(settings[1:], others, strict=True):
+        assert found.keys() == expected.keys()
+        for name, tensor in expected.items():
+            # A gradient near 0 makes AdamW step either way: what is compared is the step, 1e-3, not the weight.
+            assert float((found[name] - tensor).abs().max()) < 2e-5, (each, name)
+
+
+@pytest.mark.chaos
+def test_runs_in_bf16_end_alike_at_every_stage(place: Path, backbone: Path) -> None:
+    """As far as rounding lets them: the first steps are of the same size."""
+    jobs = [job_of(place, backbone, zero=zero, precision="bf16") for zero in STAGES]
+    processes.run(2, ends_of, jobs)
+    start = load_file(Path(jobs[0].recipe.model.path) / "model.safetensors")
+    expected, *others = map(exported, jobs)
+    names = [name for name in expected if name.removeprefix("bert.") in start]
+    way = sum(float((expected[n] - start[n.removeprefix("bert.")].bfloat16()).square().sum()) for n in names) ** 0.5
+    for found in others:
+        apart = sum(float((found[n] - expected[n]).square().sum()) for n in names) ** 0.5
+        assert apart < 0.1 * way
+
+
+def norms(jobs: list[Job]) -> list[list[float]]:
+    found = []
+    for job in jobs:
+        worker = Worker(job)
+        found.append([])
+        for _ in range(2):
+            steps_of(worker, 1)
+            found[-1].append(worker.engine.grad_norm)
+        end(worker)
+    return found
+
+
+def test_the_norm_of_the_gradient_is_the_same_at_every_stage(place: Path, backbone: Path) -> None:
+    jobs = [job_of(place, backbone, zero=zero, precision=p, clip=0.01) for p in ("fp32", "bf16") for zero in STAGES]
+    found = processes.run(2, norms, jobs)[0]
+    assert all(math.isfinite(norm) and norm > 0.01 for each in found for norm in each)
+    assert all(each == pytest.approx(found[0], rel=1e-5) for each in found[1:4])
+    assert all(each == pytest.approx(found[0], rel=0.05) for each in found[4:])
+
+
+@pytest.mark.parametrize(
+    ("settings", "gpus", "message"),
+    [
+        ({"precision": "fp16"}, False, "fp16 needs GPUs"),
+        ({"zero": 3, "offload": {"parameters": "nvme", "folder": "/"}}, False, "libaio"),
+    ],
+)
+def test_what_this_machine_cannot_do_is_refused(settings: dict[str, Any], gpus: bool, message: str) -> None:
+    section = TrainSection.model_validate(settings)
+    if message == "libaio" and Path("/usr/include/libaio.h").exists():
+        pytest.skip("this machine has libaio")
+    with pytest.raises(UserError, match=message):
+        _check(section, section.precision, gpus)

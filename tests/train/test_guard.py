@@ -1,0 +1,125 @@
+"""A loss that is not a number, or a spike, does not reach the weights: the run ends, or the step is left out."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from processes import WorkerFailed, run
+from safetensors.torch import load_file, save_file
+from small_job import small_job
+
+from gb_ray.corpus.corpus import Corpus
+from gb_ray.corpus.reading.reader import Reader, Sample
+from gb_ray.train import checkpoint, skips
+from gb_ray.train.guard import BadLoss, Guard, StepSkipped
+from gb_ray.train.job import Job
+from gb_ray.train.journal import newest
+from gb_ray.train.loop import train
+from gb_ray.train.run import read_json
+from gb_ray.train.schedule import Step
+from gb_ray.train.worker import Worker
+
+STEPS_AN_EPOCH = 8
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, backbone: Path) -> Path:
+    """A corpus one of whose samples makes the loss of its step a nan: a word of it has a damaged embedding."""
+    folder = tmp_path_factory.mktemp("guard")
+    small_job(folder, backbone)
+    counts = Counter(token for sample in samples(folder) for token in set(sample.input_ids.tolist()))
+    weights = load_file(folder / "model" / "model.safetensors")
+    name = next(name for name in weights if name.endswith("word_embeddings.weight"))
+    damaged = min(token for token in samples(folder)[20].input_ids.tolist() if counts[token] == 1)
+    weights[name][damaged] = math.nan
+    save_file(weights, folder / "model" / "model.safetensors", {"format": "pt"})
+    return folder
+
+
+def samples(folder: Path, epoch: int = 0) -> list[Sample]:
+    with Reader(Corpus.open(folder / "corpus"), "train", 0) as reader:
+        return reader.step(epoch, 0, reader.samples_per_epoch)
+
+
+def bad_step(folder: Path, epoch: int) -> tuple[int, list[str]]:
+    """The step of the sample with the damaged word, and the ids of all samples in it."""
+    bad = samples(folder)[20].id
+    ids = [sample.id for sample in samples(folder, epoch)]
+    first = ids.index(bad) // 8 * 8
+    return epoch * STEPS_AN_EPOCH + first // 8, ids[first : first + 8]
+
+
+def test_stop_ends_the_run_and_names_step_and_samples(place: Path, backbone: Path) -> None:
+    job = small_job(place, backbone)
+    with pytest.raises(WorkerFailed) as caught:
+        run(2, train, job)
+    step, ids = bad_step(place, 0)
+    said = str(caught.value).strip().splitlines()[-1]
+    assert said.startswith(f"gb_ray.train.guard.BadLoss: step {step}: its loss is nan; its samples are {ids[0]} ")
+    about = read_json(job.run / "bad-loss.json")
+    assert [sample["id"] for sample in about["samples"]] == ids
+    assert [entry["step"] for entry in newest(job.run / "metrics.jsonl", 99)] == list(range(step))
+
+
+def test_skip_goes_back_to_a_checkpoint_and_leaves_the_step_out_by_name(place: Path, backbone: Path) -> None:
+    job = small_job(place, backbone, bad_loss={"policy": "skip"}, checkpoint={"every": 2, "keep": 2})
+    bad = [bad_step(place, epoch) for epoch in (0, 1)]
+    for step, _ in bad:
+        with pytest.raises(WorkerFailed, match=f"StepSkipped: step {step} is left out, with its 8 samples"):
+            run(2, train, job)
+    run(2, train, job)
+    steps = [entry["step"] for entry in newest(job.run / "metrics.jsonl", 999)]
+    assert set(steps) == set(range(16)) - {step for step, _ in bad}
+    assert all(math.isfinite(entry["metrics"]["loss"]) for entry in newest(job.run / "metrics.jsonl", 999))
+    found = skips.of(job.run)
+    assert [(one["step"], [sample["id"] for sample in one["samples"]]) for one in found] == bad
+    # Seen and left out are all there is.
+    left_out = skips.account(job.run)
+    assert read_json(job.run / "result.json")["samples_seen"] + left_out["samples"] == 2 * 64
+    assert checkpoint.newest(job.run / "checkpoints", job.key) is not None
+
+
+def judged(job: Job, series: list[list[float]]) -> list[list[str]]:
+    """What the guard of each worker says to the losses of several runs."""
+    worker, answers = Worker(job), []
+    for losses in series:
+        guard = Guard(job, worker)
+        answers.append([_judgement(guard, number, loss) for number, loss in enumerate(losses)])
+    return answers
+
+
+def _judgement(guard: Guard, number: int, loss: float) -> str:
+    try:
+        guard.judge(Step(number, 0, 0, 8), loss)
+    except (BadLoss, StepSkipped) as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def test_a_spike_is_far_above_the_median_and_above_all_the_losses_of_the_window(place: Path, backbone: Path) -> None:
+    job = small_job(place, backbone, bad_loss={"policy": "stop", "spike": 5.0, "window": 10})
+    series: dict[str, tuple[list[float], list[int]]] = {
+        "a spike": ([1.0] * 10 + [5.1], [10]),
+        "one does not count among the losses that were": ([1.0] * 10 + [6.0, 5.5, 1.0], [10, 11]),
+        "not so far": ([1.0] * 10 + [4.9], []),
+        "too early to tell": ([1.0] * 9 + [50.0], []),
+        "infinite at once": ([math.inf], [0]),
+        "an outlier of a model that knows its texts": ([0.01] * 8 + [0.2, 0.01, 0.3], []),
+        "a window that forgets": ([9.0] + [1.0] * 10 + [8.0], [11]),
+        "after zeros": ([0.0] * 10 + [0.1], [10]),
+    }
+    (said,) = run(1, judged, job, [losses for losses, _ in series.values()])
+    for (name, (_, bad)), texts in zip(series.items(), said, strict=True):
+        assert [number for number, text in enumerate(texts) if text] == bad, name
+    assert said[0][10].startswith("BadLoss: step 10: its loss 5.1 is 5.1 times the median of the last 10 steps, 1; ")
+
+
+def test_a_run_does_not_leave_out_step_after_step(place: Path, backbone: Path) -> None:
+    job = small_job(place, backbone, bad_loss={"policy": "skip"})
+    (one,), (other,) = run(2, judged, job, [[math.nan] * 11])
+    assert one == other
+    assert all(text.startswith("StepSkipped: ") for text in one[:10])
+    assert one[10].startswith("BadLoss: step 10: its loss is nan; 10 steps were left out already; its samples are ")
