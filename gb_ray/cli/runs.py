@@ -16,7 +16,7 @@ LINE_EVERY_S = 5.0
 
 def runs(call: Call) -> Outcome:
     """gb runs: all runs of the home and what they do."""
-    from gb_ray.train import runs
+    from gb_ray.train.account import runs
 
     entries = [runs.summary(run) for run in runs.all_of(call.home)]
     return DONE, {"runs": entries}, runs.lines(call.home, entries)
@@ -24,7 +24,7 @@ def runs(call: Call) -> Outcome:
 
 def watch(call: Call) -> Outcome:
     """gb watch RUN: what a run does, until it ends; with --json what it does now."""
-    from gb_ray.train import watch
+    from gb_ray.train.account import watch
 
     path = _run(call).path
     if call.args.json:
@@ -45,7 +45,7 @@ def save(call: Call) -> Outcome:
 
 def stop(call: Call) -> Outcome:
     """gb stop RUN: a checkpoint at its next step, then its end."""
-    from gb_ray.train import runs
+    from gb_ray.train.account import runs
 
     run = _running(call)
     checkpoint = _asked(call, run, "stop")
@@ -58,7 +58,7 @@ def stop(call: Call) -> Outcome:
 
 def checkpoints(call: Call) -> Outcome:
     """gb checkpoints RUN: its checkpoints, each verified."""
-    from gb_ray.train import checkpoint
+    from gb_ray.train.checkpoints import checkpoint
 
     run = _run(call)
     account = checkpoint.account(run.path)
@@ -66,13 +66,13 @@ def checkpoints(call: Call) -> Outcome:
 
 
 def _run(call: Call) -> Any:
-    from gb_ray.train import runs
+    from gb_ray.train.account import runs
 
     return runs.named(call.home, call.args.run)
 
 
 def _running(call: Call) -> Any:
-    from gb_ray.train import runs
+    from gb_ray.train.account import runs
 
     run = _run(call)
     state = runs.state(run)
@@ -83,11 +83,12 @@ def _running(call: Call) -> Any:
 
 def _asked(call: Call, run: Any, what: Literal["save", "stop"]) -> Path:
     """Leave the request and wait until it is met. Returns the committed checkpoint; raises Unmet."""
-    from gb_ray.train import notes, orders
-    from gb_ray.train.checkpoint import place
+    from gb_ray.train import orders
+    from gb_ray.train.account import notes
+    from gb_ray.train.account.runs import is_held
+    from gb_ray.train.checkpoints.checkpoint import place
+    from gb_ray.train.checkpoints.sealed import MANIFEST
     from gb_ray.train.run import read_json
-    from gb_ray.train.runs import is_held
-    from gb_ray.train.sealed import MANIFEST
 
     given_up = notes.Notes(run.path)
     request = orders.ask(run.path, what)
@@ -121,7 +122,7 @@ def _screen(call: Call, path: Path) -> None:
     from rich.live import Live
     from rich.text import Text
 
-    from gb_ray.train import watch
+    from gb_ray.train.account import watch
 
     with Live(console=Console(file=call.out), auto_refresh=False) as live:
         while True:
@@ -133,7 +134,7 @@ def _screen(call: Call, path: Path) -> None:
 
 
 def _lines(call: Call, path: Path) -> None:
-    from gb_ray.train import runs, watch
+    from gb_ray.train.account import runs, watch
     from gb_ray.train.run import Run
 
     while runs.state(Run(path)) == "running":

@@ -12,8 +12,8 @@ from gb_ray.section import UserError
 def plan(call: Call) -> Outcome:
     """gb plan RECIPE: what the run would take, here or elsewhere."""
     from gb_ray.corpus import build
-    from gb_ray.train.place import elsewhere
-    from gb_ray.train.plan import plan as make_plan
+    from gb_ray.train.planning.place import elsewhere
+    from gb_ray.train.planning.plan import plan as make_plan
 
     inputs = call.inputs
     corpus = build.existing(inputs.corpus, call.home)

@@ -17,7 +17,9 @@ from ray.train.v2._internal.execution.controller.state import (
     SchedulingState,
 )
 
-from gb_ray.train import checkpoint, notes, preemption
+from gb_ray.train import preemption
+from gb_ray.train.account import notes
+from gb_ray.train.checkpoints import checkpoint
 from gb_ray.train.guard import MOST_SKIPS
 from gb_ray.train.job import Job
 

@@ -13,8 +13,9 @@ import torch.distributed as dist
 
 from gb_ray.model.hollow import Hollow
 from gb_ray.section import UserError
-from gb_ray.train import checkpoint, optimizer
-from gb_ray.train.checkpoint import Checkpoint
+from gb_ray.train import optimizer
+from gb_ray.train.checkpoints import checkpoint
+from gb_ray.train.checkpoints.checkpoint import Checkpoint
 from gb_ray.train.job import Job
 from gb_ray.train.padding import loadable
 from gb_ray.train.section import TrainSection
@@ -55,7 +56,7 @@ class Engine:
             basic.state.clear()
             self._wrapped.refresh_fp32_params()
         # Imported here: it imports DeepSpeed.
-        from gb_ray.train.snapshot import Snapshots
+        from gb_ray.train.checkpoints.snapshot import Snapshots
 
         self._engine.checkpoint_engine = self._snapshots = Snapshots()
         self._engine._copy_recovery_script = lambda folder: None  # it would write into a checkpoint

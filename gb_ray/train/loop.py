@@ -7,12 +7,12 @@ import traceback
 import torch.distributed as dist
 
 from gb_ray.corpus.sources.remote import Unreachable
+from gb_ray.train.account.record import Record
+from gb_ray.train.checkpoints.saver import Saver
 from gb_ray.train.guard import Guard
 from gb_ray.train.job import Job
 from gb_ray.train.orders import Orders
-from gb_ray.train.record import Record
 from gb_ray.train.run import write_json
-from gb_ray.train.saver import Saver
 from gb_ray.train.schedule import rate_factor
 from gb_ray.train.worker import Worker
 

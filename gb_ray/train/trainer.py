@@ -14,14 +14,14 @@ from gb_ray.progress import Progress, Stage
 from gb_ray.recipe import Recipe
 from gb_ray.section import UserError
 from gb_ray.tasks.task import make
-from gb_ray.train.goodput import goodput
-from gb_ray.train.hang import Watchman
+from gb_ray.train.account.goodput import goodput
+from gb_ray.train.account.hang import Watchman
+from gb_ray.train.account.journal import newest
+from gb_ray.train.account.notes import Notes
+from gb_ray.train.account.record import STOPPED
 from gb_ray.train.job import Job
-from gb_ray.train.journal import newest
 from gb_ray.train.loop import FAILED, work
-from gb_ray.train.notes import Notes
-from gb_ray.train.plan import choose_zero
-from gb_ray.train.record import STOPPED
+from gb_ray.train.planning.plan import choose_zero
 from gb_ray.train.run import Run, read_json
 from gb_ray.train.schedule import steps_per_epoch
 

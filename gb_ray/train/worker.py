@@ -20,12 +20,12 @@ from gb_ray.tasks.tokenizer import tokenizer
 from gb_ray.train import skips
 from gb_ray.train.agreement import Agreement, shared
 from gb_ray.train.batch import Layout, MicroBatch
-from gb_ray.train.checkpoint import Progress
+from gb_ray.train.checkpoints.checkpoint import Progress
+from gb_ray.train.checkpoints.restore import restore
 from gb_ray.train.engine import Engine
 from gb_ray.train.feeder import Feeder, Share
 from gb_ray.train.job import Job
 from gb_ray.train.orders import Order
-from gb_ray.train.restore import restore
 from gb_ray.train.run import write_json
 from gb_ray.train.schedule import Step, steps, steps_per_epoch
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from gb_ray.train import checkpoint, notes
-from gb_ray.train.checkpoint import Progress, account, lines, newest, place, prune
-from gb_ray.train.sealed import MANIFEST, Torn, manifest, seal
+from gb_ray.train.account import notes
+from gb_ray.train.checkpoints import checkpoint
+from gb_ray.train.checkpoints.checkpoint import Progress, account, lines, newest, place, prune
+from gb_ray.train.checkpoints.sealed import MANIFEST, Torn, manifest, seal
 
 KEY = "k" * 64
 

@@ -19,9 +19,11 @@ from ray.train.v2._internal.execution.scaling_policy import ResizeDecision
 from ray.train.v2.api.preemption import PreemptionInfo
 from small_job import small_job
 
-from gb_ray.train import checkpoint, notes, preemption
-from gb_ray.train.beat import beats
-from gb_ray.train.checkpoint import Progress
+from gb_ray.train import preemption
+from gb_ray.train.account import notes
+from gb_ray.train.account.beat import beats
+from gb_ray.train.checkpoints import checkpoint
+from gb_ray.train.checkpoints.checkpoint import Progress
 from gb_ray.train.elastic import SaveFirst
 from gb_ray.train.job import Job
 from gb_ray.train.loop import train

@@ -18,10 +18,10 @@ from gb_ray.corpus.corpus import Corpus
 from gb_ray.model import load
 from gb_ray.section import UserError
 from gb_ray.tasks.task import make
+from gb_ray.train.checkpoints.saver import Saver
 from gb_ray.train.engine import Engine, _check
 from gb_ray.train.job import Job
 from gb_ray.train.loop import train
-from gb_ray.train.saver import Saver
 from gb_ray.train.section import TrainSection
 from gb_ray.train.worker import Worker
 

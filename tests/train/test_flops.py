@@ -16,8 +16,8 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from gb_ray.train import machines
-from gb_ray.train.flops import flops_per_token, hardware_flops, peak
+from gb_ray.train.planning import machines
+from gb_ray.train.planning.flops import flops_per_token, hardware_flops, peak
 
 SMALL = {"hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96}
 MODELS = {

@@ -13,10 +13,11 @@ from small_job import small_job
 
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.corpus.reading.reader import Reader, Sample
-from gb_ray.train import checkpoint, skips
+from gb_ray.train import skips
+from gb_ray.train.account.journal import newest
+from gb_ray.train.checkpoints import checkpoint
 from gb_ray.train.guard import BadLoss, Guard, StepSkipped
 from gb_ray.train.job import Job
-from gb_ray.train.journal import newest
 from gb_ray.train.loop import train
 from gb_ray.train.run import read_json
 from gb_ray.train.schedule import Step

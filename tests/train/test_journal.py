@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gb_ray.train.goodput import CATEGORIES, goodput, share
-from gb_ray.train.journal import Attempt, Journal, newest
-from gb_ray.train.life import Life
+from gb_ray.train.account.goodput import CATEGORIES, goodput, share
+from gb_ray.train.account.journal import Attempt, Journal, newest
+from gb_ray.train.account.life import Life
 
 INSIDE = ("start", "data", "compute", "checkpoint", "export", "other")
 SECONDS = st.fixed_dictionaries({name: st.floats(0, 1000) for name in INSIDE})

@@ -15,12 +15,12 @@ import pytest
 import torch.distributed as dist
 from small_job import small_job
 
-from gb_ray.train import checkpoint
-from gb_ray.train.checkpoint import newest
+from gb_ray.train.checkpoints import checkpoint
+from gb_ray.train.checkpoints.checkpoint import newest
+from gb_ray.train.checkpoints.sealed import manifest
 from gb_ray.train.job import Job
 from gb_ray.train.loop import train
 from gb_ray.train.run import read_json
-from gb_ray.train.sealed import manifest
 
 KEY = "k" * 64
 

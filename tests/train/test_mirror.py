@@ -13,13 +13,14 @@ from small_job import small_job
 
 from gb_ray.corpus.sources import remote
 from gb_ray.corpus.sources.remote import Unreachable
-from gb_ray.train import checkpoint, notes
-from gb_ray.train.checkpoint import Progress, newest, place
+from gb_ray.train.account import notes
+from gb_ray.train.checkpoints import checkpoint
+from gb_ray.train.checkpoints.checkpoint import Progress, newest, place
+from gb_ray.train.checkpoints.mirror import Mirror, Store, fetch
+from gb_ray.train.checkpoints.sealed import MANIFEST
 from gb_ray.train.job import Job
 from gb_ray.train.loop import train
-from gb_ray.train.mirror import Mirror, Store, fetch
 from gb_ray.train.run import read_json
-from gb_ray.train.sealed import MANIFEST
 
 KEY = "k" * 64
 RUN = "run-0000"

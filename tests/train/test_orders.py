@@ -14,9 +14,10 @@ import pytest
 from processes import run
 from small_job import small_job
 
-from gb_ray.train import checkpoint, orders
+from gb_ray.train import orders
+from gb_ray.train.account.journal import newest
+from gb_ray.train.checkpoints import checkpoint
 from gb_ray.train.job import Job
-from gb_ray.train.journal import newest
 from gb_ray.train.loop import train
 from gb_ray.train.run import read_json
 

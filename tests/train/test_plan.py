@@ -29,11 +29,11 @@ from gb_ray.recipe import Recipe
 from gb_ray.section import UserError
 from gb_ray.tasks.section import SequenceClassificationSection
 from gb_ray.tasks.task import make
-from gb_ray.train import lengths
-from gb_ray.train.memory import Setting, memory
-from gb_ray.train.place import Place, elsewhere
-from gb_ray.train.plan import choose_zero, plan
-from gb_ray.train.rehearsal import Rehearsal, Size
+from gb_ray.train.planning import lengths
+from gb_ray.train.planning.memory import Setting, memory
+from gb_ray.train.planning.place import Place, elsewhere
+from gb_ray.train.planning.plan import choose_zero, plan
+from gb_ray.train.planning.rehearsal import Rehearsal, Size
 
 sys.path.append(str(ROOT / "tests" / "corpus"))
 from synthetic import make_corpus

@@ -18,12 +18,13 @@ import torch
 import torch.distributed as dist
 from small_job import small_job
 
-from gb_ray.train import checkpoint, notes, saver
-from gb_ray.train.checkpoint import STATE, Progress, account, newest
+from gb_ray.train.account import notes
+from gb_ray.train.checkpoints import checkpoint, saver
+from gb_ray.train.checkpoints.checkpoint import STATE, Progress, account, newest
+from gb_ray.train.checkpoints.saver import Saver
 from gb_ray.train.job import Job
 from gb_ray.train.loop import train
 from gb_ray.train.run import read_json
-from gb_ray.train.saver import Saver
 from gb_ray.train.worker import Worker
 
 KEY = "k" * 64

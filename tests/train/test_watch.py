@@ -13,9 +13,9 @@ import pytest
 from processes import run
 from small_job import small_job
 
-from gb_ray.train import hang, watch
-from gb_ray.train.beat import Beat, Pulse, beats
-from gb_ray.train.hang import find
+from gb_ray.train.account import hang, watch
+from gb_ray.train.account.beat import Beat, Pulse, beats
+from gb_ray.train.account.hang import find
 from gb_ray.train.job import Job
 from gb_ray.train.loop import train
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psutil
 
-from gb_ray.train import notes
-from gb_ray.train.beat import Beat, beats
+from gb_ray.train.account import notes
+from gb_ray.train.account.beat import Beat, beats
 
 LONGER = {"start": 10, "checkpoint": 10, "export": 10}
 """How many times as long these phases may take: they load, write or compile for a while."""

@@ -21,9 +21,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gb_ray.train import notes
+from gb_ray.train.account import notes
+from gb_ray.train.checkpoints.sealed import MANIFEST, Entry, Torn, manifest, seal, sync, verify
 from gb_ray.train.run import read_json
-from gb_ray.train.sealed import MANIFEST, Entry, Torn, manifest, seal, sync, verify
 
 if TYPE_CHECKING:
     from gb_ray.train.agreement import Agreement

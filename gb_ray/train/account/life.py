@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gb_ray.train.journal import replace
+from gb_ray.train.account.journal import replace
 
 FOLDER = "lives"
 TICK_S = 1.0

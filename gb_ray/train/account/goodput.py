@@ -21,7 +21,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from gb_ray.train import life
+from gb_ray.train.account import life
 from gb_ray.train.run import read_json
 
 USEFUL = ("data", "compute")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gb_ray.train.machines import CATALOGUE
-from gb_ray.train.needs import Needs
-from gb_ray.train.place import elsewhere
+from gb_ray.train.planning.machines import CATALOGUE
+from gb_ray.train.planning.needs import Needs
+from gb_ray.train.planning.place import elsewhere
 
 COUNTS = (1, 2, 4, 8, 16, 32, 64)
 

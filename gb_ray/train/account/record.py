@@ -9,12 +9,13 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 
-from gb_ray.train import checkpoint, flops
+from gb_ray.train.account.beat import Pulse, beats
+from gb_ray.train.account.journal import Attempt, Journal
 from gb_ray.train.agreement import Agreement
-from gb_ray.train.beat import Pulse, beats
-from gb_ray.train.checkpoint import Progress
+from gb_ray.train.checkpoints import checkpoint
+from gb_ray.train.checkpoints.checkpoint import Progress
 from gb_ray.train.job import Job
-from gb_ray.train.journal import Attempt, Journal
+from gb_ray.train.planning import flops
 from gb_ray.train.run import write_json
 from gb_ray.train.schedule import Step
 from gb_ray.train.worker import Worker

@@ -11,11 +11,11 @@ from gb_ray.corpus.corpus import Corpus
 from gb_ray.corpus.manifest import SplitEntry
 from gb_ray.recipe import Recipe
 from gb_ray.tasks.task import make
-from gb_ray.train import lengths
-from gb_ray.train.flops import Flops, flops_per_token
-from gb_ray.train.memory import Memory, Setting, memory
-from gb_ray.train.place import Place
-from gb_ray.train.rehearsal import Rehearsal, Size
+from gb_ray.train.planning import lengths
+from gb_ray.train.planning.flops import Flops, flops_per_token
+from gb_ray.train.planning.memory import Memory, Setting, memory
+from gb_ray.train.planning.place import Place
+from gb_ray.train.planning.rehearsal import Rehearsal, Size
 from gb_ray.train.schedule import steps_per_epoch
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from gb_ray.section import UserError
-from gb_ray.train import life
-from gb_ray.train.beat import beats
-from gb_ray.train.goodput import goodput, share
-from gb_ray.train.journal import newest
+from gb_ray.train.account import life
+from gb_ray.train.account.beat import beats
+from gb_ray.train.account.goodput import goodput, share
+from gb_ray.train.account.journal import newest
 from gb_ray.train.run import Run, read_json
 
 

@@ -6,10 +6,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gb_ray.train import checkpoint, notes, runs, skips
-from gb_ray.train.beat import Beat, beats
-from gb_ray.train.goodput import goodput
-from gb_ray.train.journal import newest
+from gb_ray.train import skips
+from gb_ray.train.account import notes, runs
+from gb_ray.train.account.beat import Beat, beats
+from gb_ray.train.account.goodput import goodput
+from gb_ray.train.account.journal import newest
+from gb_ray.train.checkpoints import checkpoint
 from gb_ray.train.run import Run, read_json
 
 RECENT = 50

@@ -15,12 +15,13 @@ from typing import Any, BinaryIO, cast
 import torch
 import torch.distributed as dist
 
-from gb_ray.train import checkpoint, notes
-from gb_ray.train.checkpoint import Progress
+from gb_ray.train.account import notes
+from gb_ray.train.checkpoints import checkpoint
+from gb_ray.train.checkpoints.checkpoint import Progress
+from gb_ray.train.checkpoints.mirror import Mirror
+from gb_ray.train.checkpoints.sealed import Entry, Torn
 from gb_ray.train.engine import Engine
 from gb_ray.train.job import Job
-from gb_ray.train.mirror import Mirror
-from gb_ray.train.sealed import Entry, Torn
 
 LONGEST = timedelta(days=1)
 """A peer that dies is noticed at once; one that takes long to write is waited for."""

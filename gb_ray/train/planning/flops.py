@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from gb_ray.train import machines
+from gb_ray.train.planning import machines
 
 RECOMPUTED = 4 / 3
 """With recomputation the forward pass, a third of a step's operations, is done twice."""

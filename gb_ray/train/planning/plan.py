@@ -10,12 +10,12 @@ from pydantic import BaseModel
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.recipe import Recipe
 from gb_ray.section import UserError
-from gb_ray.train import lengths
-from gb_ray.train.flops import Flops, hardware_flops
-from gb_ray.train.memory import Memory
-from gb_ray.train.needs import Needs
-from gb_ray.train.place import Place, here
-from gb_ray.train.remedy import remedies
+from gb_ray.train.planning import lengths
+from gb_ray.train.planning.flops import Flops, hardware_flops
+from gb_ray.train.planning.memory import Memory
+from gb_ray.train.planning.needs import Needs
+from gb_ray.train.planning.place import Place, here
+from gb_ray.train.planning.remedy import remedies
 from gb_ray.train.schedule import steps_per_epoch
 
 

@@ -8,10 +8,12 @@ from contextlib import suppress
 import torch.distributed as dist
 
 from gb_ray.corpus.location import sha256
-from gb_ray.train import checkpoint, engine, mirror, notes
-from gb_ray.train.checkpoint import Checkpoint
+from gb_ray.train import engine
+from gb_ray.train.account import notes
+from gb_ray.train.checkpoints import checkpoint, mirror
+from gb_ray.train.checkpoints.checkpoint import Checkpoint
+from gb_ray.train.checkpoints.sealed import MANIFEST, Torn, seal, verify
 from gb_ray.train.job import Job
-from gb_ray.train.sealed import MANIFEST, Torn, seal, verify
 
 
 def restore(job: Job) -> Checkpoint | None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pydantic import BaseModel
 
 from gb_ray.train.engine import BUCKET
-from gb_ray.train.rehearsal import Size
+from gb_ray.train.planning.rehearsal import Size
 
 MASTER = 4
 """Bytes a trained parameter of the fp32 weights that the optimizer updates."""

@@ -10,8 +10,8 @@ import torch
 
 from gb_ray import machine
 from gb_ray.section import UserError
-from gb_ray.train.flops import peak
-from gb_ray.train.machines import CATALOGUE
+from gb_ray.train.planning.flops import peak
+from gb_ray.train.planning.machines import CATALOGUE
 
 USED = {"cpu": 0.5, "gpu": 0.35}
 """Share of the peak that training reaches: on CPU as measured here, on GPUs what well-kept recipes report."""

@@ -17,9 +17,10 @@ from pyarrow import fs
 from gb_ray.corpus.sources import remote
 from gb_ray.corpus.sources.remote import Unreachable
 from gb_ray.section import UserError
-from gb_ray.train import checkpoint, notes
+from gb_ray.train.account import notes
+from gb_ray.train.checkpoints import checkpoint
+from gb_ray.train.checkpoints.sealed import MANIFEST, Torn, manifest
 from gb_ray.train.job import Job
-from gb_ray.train.sealed import MANIFEST, Torn, manifest
 
 CHUNK = 8 << 20
 

@@ -19,7 +19,7 @@ from gb_ray.model.attention import Segments
 from gb_ray.model.packing import pack, packs
 from gb_ray.model.section import ModelSection
 from gb_ray.tasks.task import Task
-from gb_ray.train.flops import multiplying
+from gb_ray.train.planning.flops import multiplying
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
