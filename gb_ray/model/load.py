@@ -83,9 +83,21 @@ def _new(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model, drawn = _open(folder, task.architecture, section.attention, changes, state)
+    if section.pooler == "identity":
+        drawn |= _hand_on(model, section)
     if section.freeze_embeddings:
         model.get_input_embeddings().weight.requires_grad_(False)
     return model, drawn
+
+
+def _hand_on(model: Any, section: ModelSection) -> set[str]:
+    """Make the pooler an identity but for its tanh. Returns the names of its parameters."""
+    named = {id(parameter): name for name, parameter in model.named_parameters()}
+    dense = getattr(getattr(model.base_model, "pooler", None), "dense", None)
+    if dense is None or dense.in_features != dense.out_features:
+        raise UserError(f"model.pooler: {section.path} has no pooler of that kind; leave the key out")
+    dense.weight.data, dense.bias.data = torch.eye(dense.out_features), torch.zeros(dense.out_features)
+    return {named[id(dense.weight)], named[id(dense.bias)]}
 
 
 def exported(folder: Path, architecture: str) -> torch.nn.Module:

@@ -16,4 +16,7 @@ class ModelSection(Section):
     max_tokens: int = Field(512, ge=8, description="Longer texts are cut here, special tokens included.")
     attention: Literal["eager", "sdpa"] = Field("sdpa", description="On CPU in bf16 eager trained faster here.")
     dropout: float | None = Field(None, ge=0, lt=1, description="Absent: the backbone's own. Drawing it takes time.")
+    pooler: Literal["own", "identity"] = Field(
+        "own", description="identity: starts by handing on the first token; sentence encoders never trained theirs."
+    )
     freeze_embeddings: bool = Field(False, description="Leave the embeddings as they are: half a small encoder.")

@@ -165,6 +165,22 @@ def test_a_backbone_without_a_pooler_gets_a_head_for_tokens(backbone: Path) -> N
     assert model.classifier.out_features == 3
 
 
+def test_a_pooler_that_starts_as_identity_hands_on_the_first_token(backbone: Path) -> None:
+    section = ModelSection(path=str(backbone), pooler="identity")
+    model = load.new(section, topics(backbone), LABELS, 0).eval()
+    found = model.base_model(torch.tensor([[2, 5, 6, 3]]))
+    assert torch.allclose(found.pooler_output, found.last_hidden_state[:, 0].tanh())
+    hollow = load.hollow(section, topics(backbone), LABELS, 0)
+    assert hollow.places, "it can still be read tensor by tensor"
+    assert all(map(torch.equal, hollow.filled().state_dict().values(), model.state_dict().values()))
+
+
+def test_a_backbone_without_a_pooler_cannot_start_with_one(backbone: Path) -> None:
+    task = make(TokenClassificationSection(type="token-classification"), str(backbone), 16)
+    with pytest.raises(UserError, match="has no pooler of that kind"):
+        load.new(ModelSection(path=str(backbone), pooler="identity"), task, ["O", "B-X", "I-X"], 0)
+
+
 def test_an_exported_model_without_its_head_is_refused(backbone: Path) -> None:
     """A head drawn at random would answer, and wrongly."""
     with pytest.raises(UserError, match="its weights lack 2 tensors"):
