@@ -184,7 +184,7 @@ def _config(section: TrainSection, zero: int, precision: str, universal: bool) -
         "bf16": {"enabled": precision == "bf16"},
         "zero_optimization": {"stage": zero},
         "zero_allow_untested_optimizer": True,
-        # Its own AdamW for the host is compiled for minutes, and torch's is as fast.
+        # Its own AdamW for the host is compiled for minutes.
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 2**31,
         "checkpoint": {"load_universal": universal and zero > 0},

@@ -56,7 +56,7 @@ class Plan(BaseModel):
         room = "" if self.available is None else f" of {_mb(self.available)}"
         host = f"; {_mb(self.memory.host)} of host memory" if self.memory.host else ""
         lines = [
-            f"{self.workers} workers on {self.place}, {self.precision}, {self.layout}; "
+            f"{self.workers} worker{'s' if self.workers > 1 else ''} on {self.place}, {self.precision}, {self.layout}; "
             f"{self.parameters / 1e6:.1f} M parameters, {self.trained / 1e6:.1f} M trained",
             f"ZeRO {self.zero}: {self.why_zero}",
             f"a worker holds {_mb(self.total)} MB{room}: {held}{host}",
@@ -69,7 +69,7 @@ class Plan(BaseModel):
     def _time(self) -> str:
         if self.seconds is None:
             return "time: not known before the first steps"
-        cost = "" if self.cost is None else f", {self.cost:.2f} at the price given"
+        cost = "" if self.cost is None else f", {self.cost:{',.2f' if self.cost >= 1 else '.2g'}} at the price given"
         return f"about {self.seconds:.0f} s{cost}"
 
 
