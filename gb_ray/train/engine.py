@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 from gb_ray.model.hollow import Hollow
+from gb_ray.model.recompute import recompute
 from gb_ray.section import UserError
 from gb_ray.train import optimizer
 from gb_ray.train.checkpoints import checkpoint
@@ -45,7 +46,7 @@ class Engine:
         config = _config(section, job.zero, precision, universal)
         model = hollow.sharded(config, DTYPES[precision]) if job.zero == 3 else hollow.filled()
         if section.recompute:
-            _recompute(model)
+            recompute(model)
         basic, self._peaks = optimizer.build(model, section, job.zero)
         trained = sum(optimizer.shape(p).numel() for p in model.parameters() if p.requires_grad)
         # The buffer is allocated anew at every step: no larger than the gradients that go through it.
@@ -214,10 +215,3 @@ def _check(section: TrainSection, precision: str, gpus: bool) -> None:
                 "train.offload: nvme reads and writes through libaio, which this machine lacks: install libaio and its "
                 "headers (libaio-dev, libaio-devel), or set train.offload to cpu"
             )
-
-
-def _recompute(model: Any) -> None:
-    """Keep a layer's input alone, and compute the rest of it again on the way back: https://arxiv.org/abs/1604.06174."""
-    if not model.supports_gradient_checkpointing:
-        raise UserError(f"train.recompute: {type(model).__name__} cannot; set train.recompute=false")
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

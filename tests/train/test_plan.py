@@ -108,13 +108,13 @@ def test_activations_without_data_are_those_that_the_allocator_counts(name: str,
     counted = live_bytes(str(tmp_path))
     section = Recipe.model_fields["model"].annotation.model_validate({"path": str(tmp_path), "attention": "eager"})
     found = Rehearsal(section, tmp_path, make(TOPICS, str(tmp_path), 64), ["a", "b"], "fp32")
-    assert found.activations([60] * 6, recompute=False) == pytest.approx(counted, rel=0.08)
+    assert found.activations([60] * 6, recomputed=False) == pytest.approx(counted, rel=0.08)
 
 
 def test_recomputation_holds_less_and_longer_samples_more(recipe: Recipe, corpus: Corpus, backbone: Path) -> None:
     found = Rehearsal(recipe.model, backbone, make(recipe.task[1], str(backbone), 32), ["a", "b"], "bf16")
-    assert found.activations([32] * 16, recompute=True) < 0.7 * found.activations([32] * 16, recompute=False)
-    assert found.activations([32] * 16, recompute=False) < 0.7 * found.activations([64] * 16, recompute=False)
+    assert found.activations([32] * 16, recomputed=True) < 0.7 * found.activations([32] * 16, recomputed=False)
+    assert found.activations([32] * 16, recomputed=False) < 0.7 * found.activations([64] * 16, recomputed=False)
 
 
 @given(st.sampled_from(["bf16", "fp32"]), st.sampled_from(["adamw", "adamw-8bit"]), st.booleans(), st.integers(2, 64))

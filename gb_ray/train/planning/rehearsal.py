@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 
 from gb_ray.model.attention import Segments
 from gb_ray.model.packing import pack, packs
+from gb_ray.model.recompute import recompute
 from gb_ray.model.section import ModelSection
 from gb_ray.tasks.task import Task
 from gb_ray.train.planning.flops import multiplying
@@ -75,13 +76,13 @@ class Rehearsal:
         trained = sum(p.numel() for p in parameters if p.requires_grad)
         return Size(sum(tables), trained, multiplying(self.model), max([*units, *tables]))
 
-    def activations(self, lengths: list[int], recompute: bool) -> int:
+    def activations(self, lengths: list[int], recomputed: bool) -> int:
         """Bytes that a forward and backward pass holds at its fullest, beside weights and their gradients.
 
         `lengths` are those of the micro-batch's samples, longest last.
         """
-        if recompute:
-            self.model.gradient_checkpointing_enable({"use_reentrant": False})
+        if recomputed:
+            recompute(self.model)
         else:
             self.model.gradient_checkpointing_disable()
         inputs = self._packed(lengths) if self.packed else self._padded(lengths)
