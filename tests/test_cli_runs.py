@@ -195,6 +195,7 @@ def place(tmp_path: Path, content: dict[str, Any]) -> Path:
     return tmp_path
 
 
+@pytest.mark.chaos
 def test_a_run_is_asked_stopped_frozen_and_killed_and_tells_the_truth_all_along(
     place: Path, head: dict[str, str]
 ) -> None:
