@@ -186,6 +186,12 @@ def test_too_many_workers_are_refused_at_once(life: dict[str, Any]) -> None:
     assert done.returncode == 2 and "train.workers" in done.stderr
 
 
+@pytest.mark.chaos
+def test_what_only_a_worker_can_refuse_is_bad_input_too(life: dict[str, Any]) -> None:
+    done = gb("finetune", life["recipe"], *life["common"], "train.precision=fp16", timeout=120)
+    assert done.returncode == 2 and "train.precision: fp16 needs GPUs" in done.stderr
+
+
 def test_a_ray_that_already_runs_is_not_touched(life: dict[str, Any]) -> None:
     done = gb("finetune", life["recipe"], "--home", life["home"], timeout=60)
     assert done.returncode == 2

@@ -7,6 +7,7 @@ import traceback
 import torch.distributed as dist
 
 from gb_ray.corpus.sources.remote import Unreachable
+from gb_ray.section import UserError
 from gb_ray.train.account.record import Record
 from gb_ray.train.checkpoints.saver import Saver
 from gb_ray.train.guard import Guard
@@ -23,11 +24,14 @@ def work(job: Job) -> None:
     """What Ray Train calls on every worker; `torchrun` may as well.
 
     A lost peer, network or disk shows as RuntimeError or OSError, and Ray Train starts the workers again. Any other
-    error is in the code or the data and would come again: it is written down, and the driver ends the run.
+    error is in the recipe, the code or the data and would come again: it is written down, and the driver ends the run.
     """
     try:
         train(job)
     except (RuntimeError, OSError, Unreachable):
+        raise
+    except UserError as error:
+        write_json(job.run / FAILED, {"refused": str(error)})
         raise
     except Exception:
         if dist.is_initialized():  # or Ray Train is ending the workers, to start others
@@ -53,18 +57,18 @@ def train(job: Job) -> None:
             micro, answers = worker.lay_out(step)
         with record.spends("compute", step):
             loss = worker.gradients(step, micro, answers)
-            all = worker.agree(loss, micro, orders.seen(step))
-            guard.judge(step, all.loss)
+            agreed = worker.agree(loss, micro, orders.seen(step))
+            guard.judge(step, agreed.loss)
             factor = rate_factor(step.number, worker.total, section.schedule)
             worker.engine.step(factor)
-        progress = progress.after(step, all)
-        record.step(step, all, factor, worker.engine.grad_norm)
+        progress = progress.after(step, agreed)
+        record.step(step, agreed, factor, worker.engine.grad_norm)
 
         last = progress.steps == worker.total
-        if all.save or all.stop or (progress.steps % section.checkpoint.every == 0 and not last):
+        if agreed.save or agreed.stop or (progress.steps % section.checkpoint.every == 0 and not last):
             with record.spends("checkpoint", step):
-                saver.save(progress, wait=all.stop)
-        if all.stop and not last:
+                saver.save(progress, wait=agreed.stop)
+        if agreed.stop and not last:
             record.stopped(progress)
             return
 

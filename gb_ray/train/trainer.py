@@ -44,7 +44,7 @@ def fit(recipe: Recipe, corpus: Corpus, run: Run, manifest: dict[str, Any], prog
     """Train `recipe` on `corpus` in `run`, from its newest checkpoint on; Ray must be up.
 
     `manifest` is what the exported model will say of itself. Returns result.json, attempts, tokens_per_s, goodput.
-    Raises TrainingFailed when the workers fail for good, RunStopped when somebody asked for that.
+    Raises TrainingFailed when the workers fail for good, UserError for what they cannot do, RunStopped when asked to.
     """
     backbone, gpus = load.backbone(recipe.model), use_gpus(recipe)
     state = make(recipe.task[1], str(backbone), recipe.model.max_tokens).prepare(corpus).state
@@ -137,7 +137,7 @@ def _start(job: Job) -> Any:
 
 
 def _watch(fit: Any, job: Job, total: int, stage: Stage, progress: Progress) -> None:
-    """Show the journal's newest line and end workers that hang, until training ends. Raises TrainingFailed."""
+    """Show the journal's newest line and end workers that hang, until training ends. Raises what ended it."""
     import ray
 
     run, said, watchman = job.run, Notes(job.run), Watchman(job.run, job.recipe.train.hang_s)
@@ -147,8 +147,7 @@ def _watch(fit: Any, job: Job, total: int, stage: Stage, progress: Progress) -> 
         for note in said.new():
             progress.say(note["text"])
         if (run / FAILED).is_file():
-            error = read_json(run / FAILED)["error"].strip().splitlines()[-1]
-            raise TrainingFailed(f"{error}; the traceback is in {run / FAILED}")
+            raise _failure(run / FAILED)
         watchman.look()
         for entry in newest(run / "metrics.jsonl", 1):
             if entry["time"] == shown:
@@ -162,6 +161,14 @@ def _watch(fit: Any, job: Job, total: int, stage: Stage, progress: Progress) -> 
         reason = _reason(error)
     if reason:
         raise TrainingFailed(reason)
+
+
+def _failure(file: Path) -> Exception:
+    """What a worker wrote down before it ended."""
+    found = read_json(file)
+    if "refused" in found:
+        return UserError(found["refused"])
+    return TrainingFailed(f"{found['error'].strip().splitlines()[-1]}; the traceback is in {file}")
 
 
 def _reason(error: Exception) -> str:
