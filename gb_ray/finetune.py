@@ -12,9 +12,9 @@ from typing import Any, Literal
 import gb_ray
 from gb_ray.corpus import build
 from gb_ray.corpus.corpus import Corpus
-from gb_ray.corpus.location import sha256
 from gb_ray.corpus.plan import Plan as CorpusPlan
 from gb_ray.corpus.plan import prepare
+from gb_ray.files import sha256
 from gb_ray.model import load, package
 from gb_ray.progress import Progress
 from gb_ray.recipe import Recipe, load_policy

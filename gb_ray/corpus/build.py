@@ -31,12 +31,12 @@ from numpy.typing import NDArray
 
 from gb_ray.corpus.catalogue.card import card
 from gb_ray.corpus.corpus import Corpus, seal
-from gb_ray.corpus.location import sha256
 from gb_ray.corpus.manifest import SPLITS, FileEntry, Manifest, SplitEntry
 from gb_ray.corpus.near import near
 from gb_ray.corpus.plan import Plan
 from gb_ray.corpus.stages import account, bucket, encode, lanes, read, split, stage, tables
 from gb_ray.corpus.stages.stage import Result
+from gb_ray.files import sha256
 from gb_ray.progress import Progress
 from gb_ray.section import UserError
 

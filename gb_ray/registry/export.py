@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from gb_ray.files import sha256
 from gb_ray.model.digest import weights_digest
-from gb_ray.registry.files import sha256
 from gb_ray.section import UserError
 
 MANIFEST = "gb_model.json"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from gb_ray.files import write_new, write_over
 from gb_ray.registry.entry import Entry, Move
-from gb_ray.registry.files import write_new, write_over
 from gb_ray.registry.head import Head
 from gb_ray.registry.key import Key
 from gb_ray.section import UserError

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from gb_ray.registry.files import write_over
+from gb_ray.files import write_over
 from gb_ray.registry.tracking import Tracking
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The DeepSpeed engine behind four verbs: backward, step, save, load. See https://www.deepspeed.ai/docs/config-json."""
+"""The DeepSpeed engine behind four verbs: backward, step, snapshot, load. See https://www.deepspeed.ai/docs/config-json."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Engine:
         trained = sum(optimizer.shape(p).numel() for p in model.parameters() if p.requires_grad)
         # The buffer is allocated anew at every step: no larger than the gradients that go through it.
         config["zero_optimization"]["reduce_bucket_size"] = min(trained, BUCKET[job.zero])
-        self._engine, self._wrapped, _, _ = deepspeed.initialize(model=model, optimizer=basic, config=config)
+        self._engine, self._wrapped, _, _ = deepspeed.initialize(model=model.train(), optimizer=basic, config=config)
         if not (self._stage or self._plain):
             # DeepSpeed began with a step of zero gradients, which decays the weights and counts as one.
             basic.state.clear()
@@ -90,13 +90,10 @@ class Engine:
         """Of the last step, before clipping."""
         return self._norm
 
-    def evaluate(self) -> torch.nn.Module:
-        """The model, in evaluation mode until `train` is called."""
-        return self._engine.module.eval()
-
-    def train(self) -> None:
-        """Back to training mode."""
-        self._engine.module.train()
+    @property
+    def module(self) -> torch.nn.Module:
+        """The model, of which this worker may hold a part."""
+        return self._engine.module
 
     def snapshot(self, path: Path) -> dict[str, Any]:
         """What a checkpoint in the folder `path` consists of: {name of a file of this worker: its state}.

@@ -57,7 +57,6 @@ class Worker:
         self.engine = Engine(hollow, job, self.precision, bool(found and found.world != self.world))
         if found:
             self.engine.load(found)
-        self.engine.train()
         self.progress = found.progress if found else Progress(0, 0, 0, 0)
         self._following: Step | None = None
         self._known: tuple[Step | None, Share] | None = None

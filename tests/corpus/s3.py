@@ -49,7 +49,7 @@ class S3(ThreadingHTTPServer):
     page = 1000
 
     def __init__(self, folder: Path):
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", 0), Handler)
         self.folder = folder
         self.faults = Faults()
         self.requests: list[str] = []
@@ -65,9 +65,10 @@ class S3(ThreadingHTTPServer):
 
 
 @contextmanager
-def serve(folder: Path) -> Iterator[S3]:
-    """The server, up while the context lasts."""
+def serve(folder: Path, answers: type[BaseHTTPRequestHandler] | None = None) -> Iterator[S3]:
+    """The server, up while the context lasts; `answers` may know more than reading needs."""
     server = S3(folder)
+    server.RequestHandlerClass = answers or Handler
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
@@ -78,7 +79,7 @@ def serve(folder: Path) -> Iterator[S3]:
         thread.join()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: S3
 

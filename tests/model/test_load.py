@@ -15,7 +15,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForSequenceClassification
 
-from gb_ray.corpus.location import sha256
+from gb_ray.files import sha256
 from gb_ray.model import load
 from gb_ray.model.section import ModelSection
 from gb_ray.section import UserError

@@ -6,34 +6,23 @@ import hashlib
 import io
 import re
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 sys.path.append(str(Path(__file__).parent.parent / "corpus"))
 
-from s3 import S3, _Handler
+import s3
+from s3 import S3, Handler
 
 
-@contextmanager
-def serve(folder: Path) -> Iterator[S3]:
+def serve(folder: Path) -> AbstractContextManager[S3]:
     """The server, up while the context lasts. `faults.errors` counts for what is written as well."""
-    server = S3(folder)
-    server.RequestHandlerClass = _Writable
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return s3.serve(folder, Writable)
 
 
-class _Writable(_Handler):
+class Writable(Handler):
     """PutObject, DeleteObject, DeleteObjects, and uploads in parts."""
 
     def do_PUT(self) -> None:

@@ -52,11 +52,10 @@ def saves_and_goes_on(job: Job) -> float:
     worker = Worker(job)
     ours = Saver(job, worker.engine)
     take(worker, 0, 2)
-    before = {name: value.clone() for name, value in worker.engine.evaluate().state_dict().items()}
-    worker.engine.train()
+    before = {name: value.clone() for name, value in worker.engine.module.state_dict().items()}
     ours.save(progress(2), wait=False)
     take(worker, 2, 4)
-    now = worker.engine.evaluate().state_dict()
+    now = worker.engine.module.state_dict()
     assert any(not torch.equal(now[name], before[name]) for name in before)
     ours.close()
     found = newest(job.run / "checkpoints", KEY)

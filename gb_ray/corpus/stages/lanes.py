@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gb_ray.corpus.location import sha256
 from gb_ray.corpus.manifest import Shard, SplitEntry, Stratum
 from gb_ray.corpus.section import CorpusSection
 from gb_ray.corpus.stages import tables
 from gb_ray.corpus.stages.stage import Result
+from gb_ray.files import sha256
 
 TASK_ROWS = 1 << 18
 """Samples that a task deals at once, at the most; it holds them in memory."""

@@ -42,8 +42,7 @@ class Record:
     def ready(self, worker: Worker) -> None:
         """The worker has its model: what a token of it costs, and what all devices could do."""
         if self._journal:
-            model = worker.engine.evaluate()
-            worker.engine.train()
+            model = worker.engine.module
             self._flops = flops.flops_per_token(model, 0.0), flops.flops_per_token(model, 1.0)
             peak = flops.peak(worker.device, worker.precision)
             self._peak_flops = peak and peak * dist.get_world_size()

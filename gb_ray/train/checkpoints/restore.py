@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import torch.distributed as dist
 
-from gb_ray.corpus.location import sha256
+from gb_ray.files import sha256
 from gb_ray.train import engine
 from gb_ray.train.account import notes
 from gb_ray.train.checkpoints import checkpoint, mirror

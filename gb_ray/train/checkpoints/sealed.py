@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from gb_ray.corpus.location import sha256
+from gb_ray.files import sha256, sync
 from gb_ray.train.run import read_json, write_json
 
 MANIFEST = "manifest.json"
@@ -76,15 +75,6 @@ def verify(folder: Path, beside: str | None = None) -> dict[str, Any]:
             if digest != content["files"][name][1]:
                 raise Torn(f"{name} is damaged: it does not have the sha256 of its manifest")
     return content
-
-
-def sync(folder: Path) -> None:
-    """What was created, renamed or removed in the folder survives a loss of power."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _names(folder: Path, beside: str | None) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Files that nobody ever sees half written."""
+"""Files that nobody ever sees half written, and what tells one from another."""
 
 from __future__ import annotations
 
@@ -18,14 +18,23 @@ def write_new(path: Path, content: bytes, mode: int = 0o644) -> None:
         os.link(temporary, path)
     finally:
         temporary.unlink()
-    _keep_directory(path.parent)
+    sync(path.parent)
 
 
 def write_over(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Replace what `path` holds, or make it: a reader sees the old content or the new, never a mixture."""
     temporary = _write_beside(path, content, mode)
     temporary.replace(path)
-    _keep_directory(path.parent)
+    sync(path.parent)
+
+
+def sync(folder: Path) -> None:
+    """What was created, renamed or removed in the folder survives a loss of power."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def sha256(path: Path) -> str:
@@ -43,12 +52,3 @@ def _write_beside(path: Path, content: bytes, mode: int) -> Path:
         os.fchmod(file.fileno(), mode)
         os.fsync(file.fileno())
     return Path(name)
-
-
-def _keep_directory(directory: Path) -> None:
-    # A new name survives a power cut only when its directory is on disk too.
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
