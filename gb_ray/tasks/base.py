@@ -7,11 +7,12 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from gb_ray.corpus.clean.text import fold
 from gb_ray.corpus.corpus import Corpus
-from gb_ray.tasks.tokenizer import Tokeniser, tokenizer
+from gb_ray.tasks.tokenizer import Tokeniser, tokeniser
 
 if TYPE_CHECKING:  # imported where it is used: workers that only tokenise start seconds sooner without it
     import torch
@@ -63,7 +64,7 @@ class WholeText(Base):
     def ready(self) -> Self:
         """See Encoder."""
         found = copy(self)
-        found.tokeniser = Tokeniser.of(tokenizer(self.backbone))
+        found.tokeniser = tokeniser(self.backbone)
         return found
 
     @property
@@ -85,12 +86,15 @@ class WholeText(Base):
 
     def read(self, texts: list[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
         """Tokens of texts to be answered, and no places: the answer is about the whole text."""
-        return [(ids, [(0, 0)] * len(ids)) for ids in self.ids([fold(text) for text in texts])]
+        found = self._tokeniser().ids([fold(text) for text in texts], self.max_tokens)
+        return [(ids, [(0, 0)] * len(ids)) for ids in found]
 
-    def ids(self, texts: list[str]) -> list[list[int]]:
-        """The tokens of clean texts, cut at `max_tokens`."""
-        tokeniser = self.tokeniser or Tokeniser.of(tokenizer(self.backbone))
-        return tokeniser.ids(texts, self.max_tokens)
+    def tokens(self, texts: list[str]) -> pa.ListArray:
+        """list<int32>: the tokens of clean texts, cut at `max_tokens`."""
+        return self._tokeniser().column(texts, self.max_tokens)
+
+    def _tokeniser(self) -> Tokeniser:
+        return self.tokeniser or tokeniser(self.backbone)
 
     def fingerprint(self) -> dict[str, Any]:
         """See Encoder. How it is learnt decides nothing of the samples."""

@@ -69,7 +69,7 @@ class MultiLabel(WholeText):
         """`input_ids` and the numbers of the labels, sorted."""
         number = {name: i for i, name in enumerate(labels)}
         return {
-            "input_ids": column(self.ids([row["text"] for row in rows])),
+            "input_ids": self.tokens([row["text"] for row in rows]),
             "label": column([sorted(number[name] for name in row["label_names"]) for row in rows]),
         }
 

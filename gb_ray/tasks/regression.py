@@ -18,7 +18,6 @@ from gb_ray.corpus.encoder import Reject
 from gb_ray.tasks.base import WholeText, numbered
 from gb_ray.tasks.scale import Scale, measure
 from gb_ray.tasks.section import RegressionSection
-from gb_ray.tasks.tokenizer import column
 
 if TYPE_CHECKING:  # imported where it is used: workers that only tokenise start seconds sooner without it
     import torch
@@ -89,7 +88,7 @@ class Regression(WholeText):
 
     def encode(self, rows: list[dict[str, Any]], labels: list[str]) -> dict[str, Any]:
         """`input_ids` and the numbers."""
-        return {"input_ids": column(self.ids([row["text"] for row in rows])), "label": [row["targets"] for row in rows]}
+        return {"input_ids": self.tokens([row["text"] for row in rows]), "label": [row["targets"] for row in rows]}
 
     def targets(self, labels: list[Any], width: int) -> torch.Tensor:
         """float32 [samples, targets], standardised."""

@@ -13,7 +13,6 @@ from gb_ray.corpus.encoder import Reject
 from gb_ray.tasks.base import WholeText
 from gb_ray.tasks.label import label_name
 from gb_ray.tasks.section import SequenceClassificationSection
-from gb_ray.tasks.tokenizer import column
 
 if TYPE_CHECKING:  # imported where it is used: workers that only tokenise start seconds sooner without it
     import torch
@@ -51,7 +50,7 @@ class SequenceClassification(WholeText):
         """`input_ids` and the label's number."""
         number = {name: i for i, name in enumerate(labels)}
         return {
-            "input_ids": column(self.ids([row["text"] for row in rows])),
+            "input_ids": self.tokens([row["text"] for row in rows]),
             "label": [number[row["label_name"]] for row in rows],
         }
 

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gb_ray.section import UserError
+from gb_ray.tasks.words import Words, ranges
 
 CHARS_A_TOKEN = 6
 """Most texts have fewer characters a token; of those that have more, twice as many are looked at, and so on."""
@@ -41,11 +43,33 @@ class Tokeniser:
     backend: Any
     truncation_side: str
     split_special_tokens: bool
+    state: str
+    """The backend's JSON."""
 
     @classmethod
     def of(cls, loaded: Any) -> Tokeniser:
         """That of a `PreTrainedTokenizer`."""
-        return cls(loaded.backend_tokenizer, loaded.truncation_side, loaded.split_special_tokens)
+        backend = loaded.backend_tokenizer
+        backend.no_truncation()
+        backend.no_padding()
+        return cls(backend, loaded.truncation_side, loaded.split_special_tokens, backend.to_str())
+
+    def column(self, texts: list[str], max_tokens: int) -> pa.ListArray:
+        """What `ids` returns, as list<int32>: for many texts, most of whose words come again and again."""
+        words = _words(self.state, self.split_special_tokens)
+        if self.truncation_side != "right" or words is None:
+            return column(self.ids(texts, max_tokens))
+        first, last = _around(self.backend)
+        room = max_tokens - len(first) - len(last)
+        heads = [_head(text, max_tokens * CHARS_A_TOKEN) for text in texts]
+        found = words.tokens(heads)
+        cut = np.array([len(head) < len(text) for head, text in zip(heads, texts, strict=True)], bool)
+        short = np.flatnonzero(cut & (pc.list_value_length(found).to_numpy() < room))
+        if len(short):
+            places = np.arange(len(texts))
+            places[short] = len(texts) + np.arange(len(short))
+            found = pa.concat_arrays([found, words.tokens([texts[i] for i in short])]).take(pa.array(places))
+        return _surrounded(pc.list_slice(found, 0, room), first, last)
 
     def ids(self, texts: list[str], max_tokens: int) -> list[list[int]]:
         """What `loaded(texts, truncation=True, max_length=max_tokens)["input_ids"]` is.
@@ -77,17 +101,54 @@ class Tokeniser:
         return parts is not None and len(parts.pre_tokenize_str("a b")) > 1
 
 
+@lru_cache(maxsize=4)
+def tokeniser(path: str) -> Tokeniser:
+    """That of the tokenizer at `path`. Raises UserError when there is none."""
+    return Tokeniser.of(tokenizer(path))
+
+
+@lru_cache(maxsize=2)
+def _words(state: str, split_special_tokens: bool) -> Words | None:
+    """A process remembers the words of all its chunks of texts. None where a text is more than its words."""
+    if not Words.apart(state):
+        return None
+    # Imported here: workers that tokenise otherwise have it in their tokenizer.
+    from tokenizers import Tokenizer
+
+    backend = Tokenizer.from_str(state)
+    backend.encode_special_tokens = split_special_tokens
+    return Words(backend)
+
+
+def _around(backend: Any) -> tuple[list[int], list[int]]:
+    """The special tokens before and after a text."""
+    backend.no_truncation()
+    backend.no_padding()
+    found = backend.encode("a")
+    inside = [i for i, special in enumerate(found.special_tokens_mask) if not special]
+    return found.ids[: inside[0]], found.ids[inside[-1] + 1 :]
+
+
+def _surrounded(bodies: pa.ListArray, first: list[int], last: list[int]) -> pa.ListArray:
+    """Every list with `first` before and `last` after it."""
+    lengths = pc.list_value_length(bodies).to_numpy().astype(np.int64)
+    ends = np.cumsum(lengths + len(first) + len(last))
+    values = np.empty(ends[-1] if len(ends) else 0, np.int32)
+    starts = ends - lengths - len(first) - len(last)
+    for i, number in enumerate(first):
+        values[starts + i] = number
+    for i, number in enumerate(last):
+        values[ends - len(last) + i] = number
+    values[ranges(starts + len(first), lengths)] = bodies.flatten().to_numpy()
+    return pa.ListArray.from_arrays(pa.array(np.concatenate([[0], ends]), pa.int32()), pa.array(values))
+
+
 def _head(text: str, chars: int) -> str:
     """The words of the first `chars` characters; the whole text where there is no blank among them."""
     if len(text) <= chars:
         return text
     end = text.rfind(" ", 0, chars)
     return text[:end] if end > 0 else text
-
-
-def token_ids(loaded: Any, texts: list[str], max_tokens: int) -> list[list[int]]:
-    """What `loaded(texts, truncation=True, max_length=max_tokens)["input_ids"]` is, without the time for the rest."""
-    return Tokeniser.of(loaded).ids(texts, max_tokens)
 
 
 def column(lists: list[list[int]]) -> pa.ListArray:

@@ -21,7 +21,7 @@ from gb_ray.tasks.section import (
     TokenClassificationSection,
 )
 from gb_ray.tasks.task import make
-from gb_ray.tasks.tokenizer import token_ids, tokenizer
+from gb_ray.tasks.tokenizer import Tokeniser, tokenizer
 
 SECTIONS = {
     "one label": SequenceClassificationSection(type="sequence-classification"),
@@ -142,7 +142,8 @@ def test_the_short_way_to_token_numbers_gives_the_same(
         loaded = tokenizer(str(path))
         loaded(["a", "b c"], padding="max_length", max_length=50, truncation=True)
         expected = loaded(texts, truncation=True, max_length=max_tokens)["input_ids"] if texts else []
-        assert token_ids(loaded, texts, max_tokens) == expected
+        assert Tokeniser.of(loaded).ids(texts, max_tokens) == expected
+        assert Tokeniser.of(loaded).column(texts, max_tokens).to_pylist() == expected
 
 
 def test_the_short_way_gives_the_same_in_205_languages(byte_level: Path) -> None:
@@ -153,4 +154,4 @@ def test_the_short_way_gives_the_same_in_205_languages(byte_level: Path) -> None
     texts = table["text"].to_pylist()[::7]
     assert pc.count_distinct(table["lang"]).as_py() == 205
     loaded = tokenizer(str(byte_level))
-    assert token_ids(loaded, texts, 64) == loaded(texts, truncation=True, max_length=64)["input_ids"]
+    assert Tokeniser.of(loaded).ids(texts, 64) == loaded(texts, truncation=True, max_length=64)["input_ids"]
