@@ -21,6 +21,7 @@ class Source(Section):
     where: dict[str, bool | int | float | str] = Field({}, description="Keep only rows with these values.")
     split: Split | None = Field(None, description="The split all its rows belong to; absent, rows are divided.")
     columns: dict[str, str] = Field({}, description="What the task calls a column: what this source calls it.")
+    compose: dict[str, str] = Field({}, description="What the task calls a column: a text made of columns, {temp:.0f}.")
     language: str | None = Field(None, description="ISO 639 code of its texts; absent, it is identified if asked for.")
     licence: str | None = Field(None, description="Shown in the data card.")
     weight: float = Field(1.0, gt=0, description="How often an epoch sees each of its training rows.")

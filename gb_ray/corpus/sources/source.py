@@ -8,6 +8,7 @@ from typing import Any
 from gb_ray.corpus.encoder import Reject
 from gb_ray.corpus.manifest import SourceFile
 from gb_ray.corpus.section import Source
+from gb_ray.corpus.sources.compose import columns_of, compose
 from gb_ray.corpus.sources.formats.format import FORMATS, Input, inputs
 from gb_ray.corpus.sources.formats.piece import Piece, Row, Rows
 from gb_ray.corpus.sources.storage import files
@@ -74,6 +75,9 @@ class OpenSource:
         """The row with its columns under the task's names. Raises Reject when one is not there."""
         found = dict(row)
         for column in columns:
+            if column in self.section.compose:
+                found[column] = compose(self.section.compose[column], row)
+                continue
             name = self.section.columns.get(column, column)
             if name not in row:
                 raise Reject(f"no key {name!r}")
@@ -83,14 +87,16 @@ class OpenSource:
 
 def open_source(section: Source, columns: list[str], split_column: str | None) -> OpenSource:
     """Check a source before any work is done. Raises UserError when it is unusable as a whole."""
-    unknown = [name for name in section.columns if name not in columns]
-    if unknown:
-        raise UserError(f"{section.uri}: columns: {unknown[0]!r} is no column of the task; it has {', '.join(columns)}")
+    for key, names in (("columns", section.columns), ("compose", section.compose)):
+        if unknown := [name for name in names if name not in columns]:
+            raise UserError(
+                f"{section.uri}: {key}: {unknown[0]!r} is no column of the task; it has {', '.join(columns)}"
+            )
     found = inputs(files(section.uri), section.format)
     found = [input for input in found if input.file.size] or found  # jobs that write folders leave empty files
     if section.sha256 and len(found) > 1:
         raise UserError(f"{section.uri}: sha256: is of one file, {len(found)} were found")
-    needed = [*(section.columns.get(column, column) for column in columns), *section.where]
+    needed = [*_read(section, columns), *section.where]
     if split_column and not section.split:
         needed.append(split_column)
     for number, input in enumerate(found):
@@ -103,6 +109,18 @@ def open_source(section: Source, columns: list[str], split_column: str | None) -
             "the file is not the one it was"
         )
     return OpenSource(section, opened)
+
+
+def _read(section: Source, columns: list[str]) -> list[str]:
+    """The source's columns of which the task's are made."""
+    found = []
+    for column in columns:
+        if column in section.compose and column in section.columns:
+            raise UserError(f"{section.uri}: {column!r} is in columns: and in compose:; leave it in one of them")
+        template = section.compose.get(column)
+        made_of = template is not None and columns_of(template, f"{section.uri}: compose: {column}")
+        found += made_of or [section.columns.get(column, column)]
+    return found
 
 
 def _check_columns(input: Input, needed: list[str]) -> None:
