@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gb_ray.recipe import Recipe, load, parse
+from gb_ray.recipe import Recipe, load, load_policy, parse
 from gb_ray.section import UserError
 
 RECIPES = Path(__file__).parent.parent / "jobs" / "recipes"
@@ -43,6 +43,13 @@ def refusal(content: dict[str, Any], overrides: list[str] | None = None) -> str:
     with pytest.raises(UserError) as caught:
         parse(copy.deepcopy(content), overrides or [], "r.yaml")
     return str(caught.value)
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_that_comes_along_is_one_and_has_its_policy(recipe: Path) -> None:
+    found = load(recipe)
+    assert found.name == recipe.stem
+    assert load_policy(RECIPES / found.registry.policy).floors
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ Split = Literal["train", "validation", "test"]
 Format = Literal["csv", "tsv", "jsonl", "parquet", "text", "conll", "arrow-folder"]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Cell = bool | int | float | str
 
 
 class Source(Section):
@@ -18,7 +19,7 @@ class Source(Section):
     uri: str = Field(description="A path, folder or pattern; pypi:DIST/path; s3://, gs:// or hdfs:// addresses.")
     format: Format | None = Field(None, description="Absent: taken from the file's name.")
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="Refuse the (one) file if it differs.")
-    where: dict[str, bool | int | float | str] = Field({}, description="Keep only rows with these values.")
+    where: dict[str, Cell | list[Cell]] = Field({}, description="Keep only rows with this value, or one of these.")
     split: Split | None = Field(None, description="The split all its rows belong to; absent, rows are divided.")
     columns: dict[str, str] = Field({}, description="What the task calls a column: what this source calls it.")
     compose: dict[str, str] = Field({}, description="What the task calls a column: a text made of columns, {temp:.0f}.")

@@ -198,7 +198,15 @@ def test_parquet_bytes_that_are_no_text_cost_one_row(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "where", "kept"),
-    [("True", True, True), ("true ", True, True), ("False", True, False), ("3", 3, True), ("3", 4, False)],
+    [
+        ("True", True, True),
+        ("true ", True, True),
+        ("False", True, False),
+        ("3", 3, True),
+        ("3", 4, False),
+        ("fra", ["eng", "fra"], True),
+        ("deu", ["eng", "fra"], False),
+    ],
 )
 def test_a_filter_reads_the_text_of_csv_as_the_recipes_value(text: str, where: Any, kept: bool, tmp_path: Path) -> None:
     source = source_of(file_of(tmp_path, "x.csv", f"text,flag\nhello,{text}\n"), where={"flag": where})

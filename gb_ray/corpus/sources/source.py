@@ -69,7 +69,7 @@ class OpenSource:
 
     def wanted(self, row: Row) -> bool:
         """Whether the recipe's `where` keeps this row."""
-        return all(_same(row.get(column), value) for column, value in self.section.where.items())
+        return all(_among(row.get(column), wanted) for column, wanted in self.section.where.items())
 
     def renamed(self, row: Row, columns: list[str]) -> Row:
         """The row with its columns under the task's names. Raises Reject when one is not there."""
@@ -128,6 +128,10 @@ def _check_columns(input: Input, needed: list[str]) -> None:
     missing = [column for column in needed if column not in found]
     if missing:
         raise UserError(f"{input.file.uri}: no column {missing[0]!r}; the file has {', '.join(sorted(found))}")
+
+
+def _among(found: Any, wanted: Any) -> bool:
+    return any(_same(found, one) for one in (wanted if isinstance(wanted, list) else [wanted]))
 
 
 def _same(found: Any, wanted: Any) -> bool:
