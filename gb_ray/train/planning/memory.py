@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from pydantic import BaseModel
 
-from gb_ray.train.engine import BUCKET
 from gb_ray.train.planning.rehearsal import Size
+from gb_ray.train.sharded import BUCKET
 
 MASTER = 4
 """Bytes a trained parameter of the fp32 weights that the optimizer updates."""
