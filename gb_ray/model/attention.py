@@ -178,7 +178,9 @@ def _attend(
         seen = _seen(block, causal, window, query.device)
         if seen is not None:
             scores = scores.masked_fill(~seen, torch.finfo(scores.dtype).min)
-        found = drop(scores.softmax(-1), dropout) @ value
+        # In 16 bits torch's own on CPU takes up to four times as long, where the width is no multiple of its vectors.
+        shares = scores.softmax(-1, dtype=torch.float32).to(scores.dtype)
+        found = drop(shares, dropout) @ value
     found = found.transpose(1, 2)
     if block.places is None:
         return found.reshape(-1, heads, size)

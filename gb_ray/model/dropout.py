@@ -30,4 +30,7 @@ def drop(input: torch.Tensor, rate: float) -> torch.Tensor:
         return nn.functional.dropout(input, rate)
     words = torch.empty(-(-input.numel() // 4), dtype=torch.int64).random_(-(1 << 63), None)
     bits = words.view(torch.int16)[: input.numel()].view(input.shape)
-    return input * (bits >= cut - STEPS // 2).to(input.dtype).mul_(STEPS / (STEPS - cut))
+    # 0 below the cut and 1 from there on, without a tensor of bool: torch converts one of these element by element.
+    below = cut - STEPS // 2 - 1
+    kept = bits.clamp_(below, below + 1).sub_(below)
+    return input * kept.to(input.dtype).mul_(STEPS / (STEPS - cut))

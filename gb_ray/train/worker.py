@@ -17,12 +17,11 @@ from gb_ray.model import load, package, packing
 from gb_ray.model.hollow import Hollow
 from gb_ray.tasks.task import Task, make
 from gb_ray.tasks.tokenizer import tokenizer
-from gb_ray.train import skips
+from gb_ray.train import engine, skips
 from gb_ray.train.agreement import Agreement, shared
 from gb_ray.train.batch import Layout, MicroBatch
 from gb_ray.train.checkpoints.checkpoint import Progress
 from gb_ray.train.checkpoints.restore import restore
-from gb_ray.train.engine import Engine
 from gb_ray.train.feeder import Feeder, Share
 from gb_ray.train.job import Job
 from gb_ray.train.orders import Order
@@ -54,7 +53,7 @@ class Worker:
             packing.pack(hollow.model)
         self.layout = Layout.of(hollow.model, self.task, self.device, together=job.zero != 3)
         self.feeder = Feeder(self.reader, self.layout, recipe.train.micro_tokens)
-        self.engine = Engine(hollow, job, self.precision, bool(found and found.world != self.world))
+        self.engine = engine.start(hollow, job, self.precision, bool(found and found.world != self.world))
         if found:
             self.engine.load(found)
         self.progress = found.progress if found else Progress(0, 0, 0, 0)

@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import engines
 import processes
 import pytest
 import torch
 import torch.distributed as dist
+from engines import end
 from safetensors.torch import load_file
 from small_job import small_job
 
@@ -19,10 +21,11 @@ from gb_ray.model import load
 from gb_ray.section import UserError
 from gb_ray.tasks.task import make
 from gb_ray.train.checkpoints.saver import Saver
-from gb_ray.train.engine import Engine, _check
+from gb_ray.train.engine import Engine, start
 from gb_ray.train.job import Job
 from gb_ray.train.loop import train
 from gb_ray.train.section import TrainSection
+from gb_ray.train.sharded import _check
 from gb_ray.train.worker import Worker
 
 STAGES = [0, 1, 2, 3]
@@ -75,34 +78,9 @@ def loaded(jobs: list[Job]) -> list[State]:
     return states
 
 
-def end(worker: Worker) -> None:
-    worker.feeder.close()
-    worker.reader.close()
-    worker.engine._engine.destroy()
-
-
 def state_of(engine: Engine) -> State:
-    from deepspeed.utils import safe_get_full_optimizer_state
-
-    module, plain = engine._engine.module, engine._wrapped
-    masters = engine._masters()
-    states = plain.state if engine._plain else plain.optimizer.state
-    whole = dict(engine.weights(lambda name: torch.empty(0)))
-    if engine._stage in (1, 2):
-        # DeepSpeed links the moments of the first group alone.
-        plain._hp_optimizer_states_linked = False
-        plain._lazy_init_hp_params_optimizer_state()
-    state: State = {}
-    for name, parameter in module.named_parameters():
-        if parameter.requires_grad:
-            moments = [
-                states[masters.get(id(parameter), parameter)][key]
-                if engine._stage == 0
-                else safe_get_full_optimizer_state(parameter, key).view(whole[name].shape)
-                for key in ("exp_avg", "exp_avg_sq")
-            ]
-            state[name] = tuple(part.detach().clone() for part in (whole[name], *moments))
-    return state
+    whole, moments = dict(engine.weights(lambda name: torch.empty(0))), engines.moments(engine)
+    return {name: tuple(part.detach().clone() for part in (whole[name], *moments[name])) for name in moments}
 
 
 def test_a_checkpoint_of_two_workers_is_taken_up_by_any_number(place: Path, backbone: Path) -> None:
@@ -207,16 +185,15 @@ def test_the_norm_of_the_gradient_is_the_same_at_every_stage(place: Path, backbo
     assert all(each == pytest.approx(found[0], rel=0.05) for each in found[4:])
 
 
-@pytest.mark.parametrize(
-    ("settings", "gpus", "message"),
-    [
-        ({"precision": "fp16"}, False, "fp16 needs GPUs"),
-        ({"zero": 3, "offload": {"parameters": "nvme", "folder": "/"}}, False, "libaio"),
-    ],
-)
-def test_what_this_machine_cannot_do_is_refused(settings: dict[str, Any], gpus: bool, message: str) -> None:
-    section = TrainSection.model_validate(settings)
-    if message == "libaio" and Path("/usr/include/libaio.h").exists():
-        pytest.skip("this machine has libaio")
-    with pytest.raises(UserError, match=message):
-        _check(section, section.precision, gpus)
+def test_fp16_is_refused_without_gpus(place: Path, backbone: Path) -> None:
+    job = job_of(place, backbone, zero=0, precision="fp16")
+    task = make(job.recipe.task[1], job.recipe.model.path, job.recipe.model.max_tokens)
+    hollow = load.hollow(job.recipe.model, task, Corpus.open(job.corpus).manifest.labels, 0)
+    with pytest.raises(UserError, match="fp16 needs GPUs"):
+        start(hollow, job, "fp16", False)
+
+
+@pytest.mark.skipif(Path("/usr/include/libaio.h").exists(), reason="this machine has libaio")
+def test_state_on_nvme_is_refused_without_libaio() -> None:
+    with pytest.raises(UserError, match="libaio"):
+        _check(TrainSection.model_validate({"zero": 3, "offload": {"parameters": "nvme", "folder": "/"}}))

@@ -14,6 +14,7 @@ from pathlib import Path
 import processes
 import pytest
 import torch
+from engines import end, held
 
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.corpus.reading.reader import Reader
@@ -119,8 +120,6 @@ def gradients(job: Job, splits: list[Split]) -> list[tuple[Split, Gradients]]:
 
 
 def _gradients(job: Job, zero: int, count: int, packed: bool) -> Gradients:
-    from deepspeed.utils import safe_get_full_grad
-
     worker = Worker(replace(job, zero=zero), packed)
     with Reader(Corpus.open(job.corpus), "train", job.recipe.seed, worker.rank, worker.world) as reader:
         samples = reader.step(STEP.epoch, STEP.start, STEP.stop)
@@ -134,11 +133,8 @@ def _gradients(job: Job, zero: int, count: int, packed: bool) -> Gradients:
     assert most == count or (zero == 3 and not packed)
     micro += [worker.layout.empty()] * (most - len(micro))
     worker.gradients(STEP, micro, share.answers)
-    module = worker.engine._engine.module
-    found = {name: safe_get_full_grad(parameter).double().clone() for name, parameter in module.named_parameters()}
-    worker.feeder.close()
-    worker.reader.close()
-    worker.engine._engine.destroy()
+    found = {name: gradient.double().clone() for name, gradient in held(worker.engine)}
+    end(worker)
     return found
 
 

@@ -60,7 +60,8 @@ def saves_and_goes_on(job: Job) -> float:
     ours.close()
     found = newest(job.run / "checkpoints", KEY)
     assert found and found.progress == progress(2)
-    saved = torch.load(found.path / STATE / "mp_rank_00_model_states.pt", weights_only=False)["module"]
+    file, key = ("mp_rank_00_model_states.pt", "module") if job.zero else ("whole.pt", "weights")
+    saved = torch.load(found.path / STATE / file, weights_only=False)[key]
     return max(float((saved[name] - before[name]).abs().max()) for name in before)
 
 

@@ -6,7 +6,7 @@ passes for one. Loading walks from the newest to the oldest until one verifies, 
 
 checkpoints/
   step-00000050/                 a checkpoint
-    manifest.json, state/...     as DeepSpeed writes them
+    manifest.json, state/...     what the engine's snapshot is
     universal/                   derived from them for another number of workers: sealed by a manifest of its own
   step-00000100.3fa9c1.part/     being written by one attempt
 """
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from gb_ray.train.schedule import Step
 
 STATE = "state"
-"""The folder inside a checkpoint that DeepSpeed writes and reads."""
+"""The folder inside a checkpoint that holds what the engine saved."""
 UNIVERSAL = "universal"
-"""The folder that `engine.reshape` derives from it."""
+"""The folder that `sharded.reshape` derives from it."""
 NAME = re.compile(r"step-(\d{8,})")
 
 

@@ -8,12 +8,12 @@ from contextlib import suppress
 import torch.distributed as dist
 
 from gb_ray.files import sha256
-from gb_ray.train import engine
 from gb_ray.train.account import notes
 from gb_ray.train.checkpoints import checkpoint, mirror
 from gb_ray.train.checkpoints.checkpoint import Checkpoint
 from gb_ray.train.checkpoints.sealed import MANIFEST, Torn, seal, verify
 from gb_ray.train.job import Job
+from gb_ray.train.sharded import reshape
 
 
 def restore(job: Job) -> Checkpoint | None:
@@ -50,6 +50,6 @@ def _reshape(found: Checkpoint) -> None:
         if verify(derived)["of"] == of:
             return
     shutil.rmtree(derived, ignore_errors=True)
-    engine.reshape(found)
+    reshape(found)
     if derived.is_dir():
         seal(derived, {"of": of})

@@ -2,7 +2,7 @@
 
 ZeRO shares the optimizer's state out from stage 1, gradients from 2 and weights from 3
 (https://arxiv.org/abs/1910.02054). What DeepSpeed needs beside that was read off its code and measured by
-benchmarks/plan_memory.py, on CPU.
+benchmarks/plan_memory.py, on CPU. At stage 0 gradients are always there, in fp32, and travel from where they are.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from pydantic import BaseModel
 
-from gb_ray.train.engine import BUCKET
 from gb_ray.train.planning.rehearsal import Size
+from gb_ray.train.sharded import BUCKET
 
 MASTER = 4
 """Bytes a trained parameter of the fp32 weights that the optimizer updates."""
@@ -82,17 +82,19 @@ def memory(size: Size, setting: Setting, activations: int) -> Memory:
     state = mine * (MASTER * setting.masters + MOMENTS[setting.optimizer])
     weights = size.parameters * width // setting.share(3)
     whole = min(size.parameters, LIVE) * width if setting.zero == 3 else 0
-    held = size.trained * width // setting.share(2)
-    travels = min(size.trained, BUCKET[setting.zero]) * width
-    copied = (state + (weights if setting.zero < 3 else 0)) if setting.saves else 0
+    held = size.trained * (width if setting.zero else 4) // setting.share(2)
+    travels = min(size.trained, BUCKET[setting.zero]) * width if setting.zero else 0
+    # At stage 0 the rounded weights are not saved, and in fp32 the weights are the state's.
+    saved = weights if setting.zero in (1, 2) or not setting.masters else 0
+    copied = state + saved if setting.saves else 0
     backward = {
-        "gradients": held if setting.accumulates else 0,
+        "gradients": held if setting.accumulates or not setting.zero else 0,
         "activations": int(activations * HEAP[setting.gpu]),
-        "buffers": whole + (travels if setting.zero else 0),
+        "buffers": whole + travels,
     }
     # Its share of the gradients is made one piece, and in 16 bits that piece is copied in fp32. Where the state is
     # offloaded these two lie beside it all the time.
-    pieces = mine * ((width if setting.zero else 0) + (0 if setting.precision == "fp32" else 4))
+    pieces = mine * (width + (0 if setting.precision == "fp32" else 4)) if setting.zero else 0
     beside = mine * (4 + width) if setting.offload_optimizer != "none" else 0
     update = {"gradients": held, "activations": 0, "buffers": 0 if beside else pieces}
     parts = max(backward, update, key=lambda moment: sum(moment.values()))
