@@ -69,14 +69,12 @@ def killed(job: Job, kills: int, seed: int) -> list[str]:
     return done
 
 
-@pytest.mark.parametrize(
-    ("kills", "zero"),
-    [(3, 2), (20, 2), (6, 0), (6, 1), (6, 3)],
-)
+@pytest.mark.parametrize("zero", [0, 1, 2, 3])
+@pytest.mark.parametrize("kills", [3, 20])
 @pytest.mark.chaos
 @pytest.mark.timeout(1500)
 def test_every_kill_leaves_a_run_that_ends_with_the_same_bytes(
-    kills: int, zero: int, backbone: Path, tmp_path: Path
+    zero: int, kills: int, backbone: Path, tmp_path: Path
 ) -> None:
     epochs = 4 + 2 * kills
     settings = {"zero": zero, "epochs": epochs, "checkpoint": {"every": 3, "keep": 2}}
