@@ -43,7 +43,7 @@ def losses(job: Job) -> dict[int, float]:
 
 
 def losses_in(run: Path) -> dict[int, float]:
-    entries = (json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines() if line)
+    entries = (json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines() if line.endswith("}"))
     return {entry["step"]: entry["metrics"]["loss"] for entry in entries}
 
 
