@@ -76,7 +76,7 @@ class Hollow:
 
 
 def _zero_padding(parameter: Any) -> None:
-    """Parts are of one size. DeepSpeed leaves what is over as it was found, and saves it: no two runs gave equal files."""
+    """Parts are of one size: what is over, DeepSpeed leaves as found, and saves. No two runs gave equal files."""
     part = parameter.ds_tensor.data
     part[max(0, parameter.ds_numel - dist.get_rank() * part.numel()) :].zero_()
 
