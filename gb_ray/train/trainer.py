@@ -104,10 +104,15 @@ def use_gpus(recipe: Recipe) -> bool:
 
 
 def standby() -> Any:
-    """A process for `fit`, which imports what it needs while the driver does other things; it ends with its handle."""
-    import ray
+    """A process for `fit`, which imports what it needs while the driver does other things; it ends with its handle.
 
-    return ray.remote(_Fitter).options(num_cpus=0).remote()
+    It is on the driver's node: one on another would end the run when that node is lost.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(_Fitter).options(num_cpus=0, scheduling_strategy=here).remote()
 
 
 class _Fitter:

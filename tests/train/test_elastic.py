@@ -215,7 +215,7 @@ def test_a_run_follows_its_cluster_without_a_command(
         "corpus": {"sources": [{"uri": str(rows_file)}], "lanes": 6, "shard_rows": 16, "window_shards": 2},
         "tasks": {"topic": {"type": "sequence-classification"}},
         "model": {"path": str(backbone), "max_tokens": 32, "dropout": 0.0},
-        "train": {"epochs": 120, "batch": 64, "micro_tokens": 40, "lr": 1e-4, "precision": "fp32", "zero": 2}
+        "train": {"epochs": 240, "batch": 64, "micro_tokens": 40, "lr": 1e-4, "precision": "fp32", "zero": 2}
         | {"workers": [1, 3], "checkpoint": {"every": 20, "keep": 2}},
     }
     recipe, home = write_recipe(content, tmp_path), tmp_path / "home"
