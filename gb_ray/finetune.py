@@ -69,27 +69,20 @@ def check(recipe: Recipe, path: Path) -> Inputs:
 
 
 def finetune(
-    inputs: Inputs,
-    home: Path,
-    tracking: Tracking,
-    progress: Progress,
-    reuse: bool = False,
-    began: float | None = None,
+    inputs: Inputs, home: Path, tracking: Tracking, progress: Progress, reuse: bool = False, began: float | None = None
 ) -> dict[str, Any]:
     """Corpus, training, evaluation, registration. Ray must be up. Returns the account that `--json` prints.
 
-    `began` (seconds since 1970) is when the caller set out for it, if that was not now: the run's account begins there.
-
     An unfinished run of the same recipe, corpus and code goes on from its last checkpoint; with `reuse` a finished one
-    is returned as it is. Raises UserError, TrainingFailed, NotRegistered, and RunStopped when `gb stop` ended it.
+    is returned as it is. The run's account begins at `began` (seconds since 1970), or now. Raises UserError,
+    TrainingFailed, NotRegistered, and RunStopped when `gb stop` ended it.
     """
     began = began or time.time()
     require_workers(inputs.recipe)
     if found := build.existing(inputs.corpus, home):
         progress.say(f"corpus {found.path.name}: unchanged, reused")
     corpus = found or build.build(inputs.corpus, home, progress)
-    key = _key(inputs, corpus)
-    name = inputs.recipe.name
+    key, name = _key(inputs, corpus), inputs.recipe.name
     if reuse and (done := runs.find(home, name, key, finished=True)):
         progress.say(f"run {done.path.name}: unchanged since it finished, reused")
         return dict(done.state["account"])
