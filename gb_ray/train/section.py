@@ -40,7 +40,7 @@ class ScheduleSection(Section):
 
 
 class BadLossSection(Section):
-    """What happens when the loss is not a number, or far above what it was."""
+    """What happens when the loss or the gradient is not a number, or the loss is far above what it was."""
 
     policy: Literal["stop", "skip"] = Field("stop", description="skip: go back to a checkpoint, leave the step out.")
     spike: float = Field(10.0, gt=1, description="Times the median loss of the last `window` steps.")
