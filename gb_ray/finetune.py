@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,7 +35,7 @@ from gb_ray.train.evaluate import evaluate
 from gb_ray.train.planning.plan import plan
 from gb_ray.train.run import Run
 from gb_ray.train.section import TrainSection
-from gb_ray.train.trainer import RunStopped, fit, require_workers, use_gpus
+from gb_ray.train.trainer import RunStopped, fit, require_workers, standby, use_gpus
 
 SHIP_WITHIN_S = 30.0
 DECIDES = ("corpus/reading", "tasks", "model", "train")
@@ -67,24 +68,27 @@ def check(recipe: Recipe, path: Path) -> Inputs:
     return Inputs(recipe, policy, backbone, task, prepare(recipe.name, name, recipe.corpus, task, backbone))
 
 
-def finetune(inputs: Inputs, home: Path, tracking: Tracking, progress: Progress, reuse: bool = False) -> dict[str, Any]:
+def finetune(
+    inputs: Inputs, home: Path, tracking: Tracking, progress: Progress, reuse: bool = False, began: float | None = None
+) -> dict[str, Any]:
     """Corpus, training, evaluation, registration. Ray must be up. Returns the account that `--json` prints.
 
     An unfinished run of the same recipe, corpus and code goes on from its last checkpoint; with `reuse` a finished one
-    is returned as it is. Raises UserError, TrainingFailed, NotRegistered, and RunStopped when `gb stop` ended it.
+    is returned as it is. The run's account begins at `began` (seconds since 1970), or now. Raises UserError,
+    TrainingFailed, NotRegistered, and RunStopped when `gb stop` ended it.
     """
+    began = began or time.time()
     require_workers(inputs.recipe)
     if found := build.existing(inputs.corpus, home):
         progress.say(f"corpus {found.path.name}: unchanged, reused")
     corpus = found or build.build(inputs.corpus, home, progress)
-    key = _key(inputs, corpus)
-    name = inputs.recipe.name
+    key, name = _key(inputs, corpus), inputs.recipe.name
     if reuse and (done := runs.find(home, name, key, finished=True)):
         progress.say(f"run {done.path.name}: unchanged since it finished, reused")
         return dict(done.state["account"])
     run = runs.find(home, name, key, finished=False) or runs.create(home, name, key)
     with run.locked():
-        return _live(inputs, corpus, run, tracking, progress)
+        return _live(inputs, corpus, run, tracking, progress, began)
 
 
 def finish(run: Run, tracking: Tracking, shipper: Shipper, progress: Progress) -> dict[str, Any]:
@@ -156,11 +160,13 @@ def measure(model: Path, corpus: Corpus, splits: tuple[str, ...], workers: int) 
     return _measure(partial(load.exported, model, task.architecture), task, corpus, splits, workers)
 
 
-def _live(inputs: Inputs, corpus: Corpus, run: Run, tracking: Tracking, progress: Progress) -> dict[str, Any]:
+def _live(
+    inputs: Inputs, corpus: Corpus, run: Run, tracking: Tracking, progress: Progress, began: float
+) -> dict[str, Any]:
     """One life of the run, whose state and seconds are known however it ends, but by SIGKILL."""
     orders.forget(run.path)
     run.update(status="running")
-    life, ended, why = Life(run.path), "failed", None
+    life, ended, why = Life(run.path, began), "failed", None
     try:
         account = _carry_through(inputs, corpus, run, tracking, progress, life)
         ended = "finished"
@@ -180,6 +186,7 @@ def _carry_through(
     inputs: Inputs, corpus: Corpus, run: Run, tracking: Tracking, progress: Progress, life: Life
 ) -> dict[str, Any]:
     recipe, workers = inputs.recipe, inputs.recipe.train.most
+    fitter = standby() if run.result is None else None
     with life.spends("prepare"):
         run_id = _open_run(recipe, corpus, run, tracking, progress)
         for line in plan(recipe, corpus, inputs.backbone, use_gpus(recipe)).lines():
@@ -192,7 +199,7 @@ def _carry_through(
                 make_model = partial(load.new, recipe.model, inputs.task, corpus.manifest.labels, recipe.seed)
                 run.update(before=_measure(make_model, inputs.task, corpus, MEASURED, workers))
         with life.spends("train"):
-            trained = fit(recipe, corpus, run, _manifest(inputs, corpus, run_id), progress)
+            trained = fit(recipe, corpus, run, _manifest(inputs, corpus, run_id), progress, fitter)
         with progress.stage("after"), life.spends("after"):
             after = measure(run.model, corpus, MEASURED, workers)
         manifest = package.amend(run.model, metrics=after, before=run.state["before"])

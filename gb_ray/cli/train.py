@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from psutil import Process
+
 from gb_ray.cli.call import DONE, Call, Outcome
 from gb_ray.cli.registry import resolved, take_through_gate
 from gb_ray.section import UserError
@@ -33,7 +35,7 @@ def finetune(call: Call) -> Outcome:
     tracking = call.tracking()
     call.ray()
     try:
-        account = finetune(inputs, call.home, tracking, call.progress)
+        account = finetune(inputs, call.home, tracking, call.progress, began=Process().create_time())
     except RunStopped as stop:
         return as_stopped(call, stop)
     lines = _model_lines(account)

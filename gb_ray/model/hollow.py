@@ -71,7 +71,14 @@ class Hollow:
                 whole.copy_(parameter.detach())
             parameter.data = whole
             deepspeed.zero.Init(module=torch.nn.ParameterList([parameter]), config_dict_or_path=config)
+            _zero_padding(parameter)
         return self.model
+
+
+def _zero_padding(parameter: Any) -> None:
+    """Parts are of one size: what is over, DeepSpeed leaves as found, and saves. No two runs gave equal files."""
+    part = parameter.ds_tensor.data
+    part[max(0, parameter.ds_numel - dist.get_rank() * part.numel()) :].zero_()
 
 
 def stand_ins(files: list[Path]) -> tuple[dict[str, torch.Tensor], dict[int, Place]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -26,9 +27,17 @@ from gb_ray.train.job import Job
 if TYPE_CHECKING:
     from ray.train.v2._internal.execution.controller.state import TrainControllerState
 
-RESIZE_EVERY_S = 30.0
+RESIZE_EVERY_S = 15.0
 """Seconds between looks at a cluster that may have grown. A resize costs about as much."""
 SAVE_WITHIN_S = 300.0
+LOOK_EVERY_S = 0.5
+"""Seconds between Ray Train's looks at its workers, 2 by default: a lost one is noticed at the next."""
+
+
+def prepare() -> None:
+    """Call it before the trainer is made, in its process."""
+    # Ray Train has no other way to be told; its controller gets it from this process.
+    os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = str(LOOK_EVERY_S)
 
 
 def scaling(job: Job) -> ScalingConfig:

@@ -18,7 +18,7 @@ from gb_ray.section import UserError
 from gb_ray.tasks.task import Task
 from gb_ray.train.batch import Layout, layout
 
-WORTH_A_TASK = 64
+WORTH_A_TASK = 512
 """Samples below which another task would take longer to start than to compute."""
 Scored = list[tuple[str, NDArray[np.floating], Any]]
 """(id, what the task keeps of the logits, target) of each sample."""

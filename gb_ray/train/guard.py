@@ -1,11 +1,11 @@
-"""Watches the loss: one that is not a number, or a spike, does not reach the weights."""
+"""Watches loss and gradient: what is not a number, or a spike, reaches no weights that are kept."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
 from statistics import median
-from typing import Any
+from typing import Any, NoReturn
 
 import torch.distributed as dist
 
@@ -50,12 +50,24 @@ class Guard:
     def judge(self, step: Step, loss: float) -> None:
         """Raises BadLoss, or StepSkipped, when the weights must not be updated by this step; every worker calls it."""
         if why := self._verdict(loss):
-            # One of them writes, and what is raised is the same everywhere: any of them may be the one that is heard.
-            said: list[Any] = [self._write_down(step, loss, why) if dist.get_rank() == 0 else None]
-            dist.broadcast_object_list(said, src=0)
-            text, skipped = said[0]
-            raise StepSkipped(text) if skipped else BadLoss(text)
+            self._refuse(step, {"loss": str(loss)}, why)
         self._losses.append(loss)
+
+    def judge_update(self, step: Step, norm: float) -> None:
+        """Raises the same when the gradient was not finite though the loss was: before the update is saved anywhere.
+
+        `norm` is that of all workers' gradients, so they come to one verdict without asking each other. In fp16 such a
+        step is nothing unusual: DeepSpeed leaves its update out and lowers the loss scale.
+        """
+        if self._worker.precision != "fp16" and not (math.isfinite(norm) and norm >= 0):
+            self._refuse(step, {"grad_norm": str(norm)}, f"the norm of its gradient is {norm}")
+
+    def _refuse(self, step: Step, found: dict[str, str], why: str) -> NoReturn:
+        # One of them writes, and what is raised is the same everywhere: any of them may be the one that is heard.
+        said: list[Any] = [self._write_down(step, found, why) if dist.get_rank() == 0 else None]
+        dist.broadcast_object_list(said, src=0)
+        text, skipped = said[0]
+        raise StepSkipped(text) if skipped else BadLoss(text)
 
     def _verdict(self, loss: float) -> str | None:
         if not math.isfinite(loss):
@@ -67,11 +79,11 @@ class Guard:
                 return f"its loss {loss:.4g} is {times} the median of the last {len(self._losses)} steps, {middle:.4g}"
         return None
 
-    def _write_down(self, step: Step, loss: float, why: str) -> tuple[str, bool]:
+    def _write_down(self, step: Step, found: dict[str, str], why: str) -> tuple[str, bool]:
         """What is raised, and whether the step is skipped; all about it is in a file by then."""
         samples = self._samples(step)
-        about = {"step": step.number, "epoch": step.epoch, "positions": [step.start, step.stop], "loss": str(loss)}
-        about |= {"why": why, "samples": samples}
+        about = {"step": step.number, "epoch": step.epoch, "positions": [step.start, step.stop]}
+        about |= found | {"why": why, "samples": samples}
         skip = self._section.policy == "skip"
         if skip and len(skips.numbers(self._job.run)) < MOST_SKIPS:
             skips.add(self._job.run, about)

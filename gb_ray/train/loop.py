@@ -61,6 +61,7 @@ def train(job: Job) -> None:
             guard.judge(step, agreed.loss)
             factor = rate_factor(step.number, worker.total, section.schedule)
             worker.engine.step(factor)
+            guard.judge_update(step, worker.engine.grad_norm)
         progress = progress.after(step, agreed)
         record.step(step, agreed, factor, worker.engine.grad_norm)
 

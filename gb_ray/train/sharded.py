@@ -14,7 +14,7 @@ import torch.distributed as dist
 from gb_ray.model.hollow import Hollow
 from gb_ray.model.recompute import recompute
 from gb_ray.section import UserError
-from gb_ray.train import optimizer
+from gb_ray.train import lean, optimizer
 from gb_ray.train.checkpoints import checkpoint
 from gb_ray.train.checkpoints.checkpoint import Checkpoint
 from gb_ray.train.engine import DTYPES
@@ -32,9 +32,7 @@ class Sharded:
     def __init__(self, hollow: Hollow, job: Job, precision: str, universal: bool):
         section = job.recipe.train
         self._norm = 0.0
-        # Imported here: it takes seconds, and only workers need it.
-        import deepspeed
-
+        deepspeed = lean.deepspeed()
         logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
         # On CPU its start compiles shared-memory collectives for 40 s, which only inference calls.
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False

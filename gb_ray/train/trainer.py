@@ -40,11 +40,14 @@ class RunStopped(Exception):
         self.run, self.steps = run, steps
 
 
-def fit(recipe: Recipe, corpus: Corpus, run: Run, manifest: dict[str, Any], progress: Progress) -> dict[str, Any]:
+def fit(
+    recipe: Recipe, corpus: Corpus, run: Run, manifest: dict[str, Any], progress: Progress, fitter: Any = None
+) -> dict[str, Any]:
     """Train `recipe` on `corpus` in `run`, from its newest checkpoint on; Ray must be up.
 
-    `manifest` is what the exported model will say of itself. Returns result.json, attempts, tokens_per_s, goodput.
-    Raises TrainingFailed when the workers fail for good, UserError for what they cannot do, RunStopped when asked to.
+    `manifest` is what the exported model will say of itself, `fitter` is what `standby` returned earlier. Returns
+    result.json, attempts, tokens_per_s, goodput. Raises TrainingFailed when the workers fail for good, UserError for
+    what they cannot do, RunStopped when asked to.
     """
     backbone, gpus = load.backbone(recipe.model), use_gpus(recipe)
     state = make(recipe.task[1], str(backbone), recipe.model.max_tokens).prepare(corpus).state
@@ -66,7 +69,7 @@ def fit(recipe: Recipe, corpus: Corpus, run: Run, manifest: dict[str, Any], prog
     run.update(total=total)
     if run.result is None:
         with progress.stage("train", unit="steps") as stage:
-            _watch(_start(job), job, total, stage, progress)
+            _watch(_start(job, fitter or standby()), job, total, stage, progress)
         if (run.path / STOPPED).is_file():
             raise RunStopped(run.path, read_json(run.path / STOPPED)["steps"])
     result = run.result
@@ -100,16 +103,39 @@ def use_gpus(recipe: Recipe) -> bool:
     return recipe.train.gpus
 
 
-def _fit(job: Job) -> str | None:
-    """Ray Train's blocking call: why it failed, or None.
+def standby() -> Any:
+    """A process for `fit`, which imports what it needs while the driver does other things; it ends with its handle.
 
-    It runs as a task because it must not be interrupted by signals, nor speak to Ray after the driver left it: a
-    thread that does ends the whole process.
+    It is on the driver's node: one on another would end the run when that node is lost.
     """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return ray.remote(_Fitter).options(num_cpus=0, scheduling_strategy=here).remote()
+
+
+class _Fitter:
+    """Ray Train's blocking call.
+
+    It has a process of its own because it must not be interrupted by signals, nor speak to Ray after the driver left
+    it: a thread that does ends the whole process.
+    """
+
+    def __init__(self) -> None:
+        import ray.train.torch  # noqa: F401
+
+    def fit(self, job: Job) -> str | None:
+        """Why it failed, or None."""
+        return _fit(job)
+
+
+def _fit(job: Job) -> str | None:
     from ray.train.torch import TorchConfig, TorchTrainer
 
     from gb_ray.train import elastic
 
+    elastic.prepare()
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     # Small tensors (counts, seeds) are exchanged between CPUs even where gradients travel between GPUs.
     backend = "cpu:gloo,cuda:nccl" if job.gpus else "gloo"
@@ -127,13 +153,11 @@ def _fit(job: Job) -> str | None:
     return None
 
 
-def _start(job: Job) -> Any:
+def _start(job: Job, fitter: Any) -> Any:
     """A reference to what `_fit` will return."""
-    import ray
-
     for past in (FAILED, STOPPED):
         (job.run / past).unlink(missing_ok=True)
-    return ray.remote(_fit).options(num_cpus=0, max_retries=0).remote(job)
+    return fitter.fit.remote(job)
 
 
 def _watch(fit: Any, job: Job, total: int, stage: Stage, progress: Progress) -> None:

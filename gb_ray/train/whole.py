@@ -41,6 +41,7 @@ class Whole:
         self._owners = [*inner, *([words.weight] if words else [])]
         self._clip, self._norm, self._model = section.clip, 0.0, model
         self._scale = Scale(precision)
+        self._copy: dict[str, Any] | None = None
 
     def __call__(self, **inputs: Any) -> Any:
         """The model's outputs."""
@@ -84,11 +85,15 @@ class Whole:
         return self._model
 
     def snapshot(self, path: Path) -> dict[str, Any]:
-        """{name of a file in the checkpoint's folder: a copy of the state}; only rank 0 has one."""
+        """{name of a file in the checkpoint's folder: a copy of the state}; only rank 0 has one.
+
+        The next call writes into the same memory.
+        """
         if dist.get_rank():
             return {}
         state = {"weights": self._trained, "optimizer": self._optimizer.state_dict(), "scale": self._scale.state()}
-        return {FILE: copied(state)}
+        self._copy = copied(state, self._copy)
+        return {FILE: self._copy}
 
     def load(self, found: Checkpoint) -> None:
         """Take up weights and optimizer state, saved by any number of workers."""

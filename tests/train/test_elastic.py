@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import processes
 import psutil
@@ -33,11 +33,17 @@ from gb_ray.train.run import read_json
 
 ROUNDING = 2e-4
 """Between the losses of two runs that add up the same fp32 gradients in another order, over 16 steps of Adam."""
+ROUNDING_BF16 = 2e-2
+"""The same where they are computed in bf16, whose steps near 1 are of 8e-3."""
 
 
 def losses(job: Job) -> dict[int, float]:
     """Of each step, as it was when it was last taken."""
-    entries = map(json.loads, (job.run / "metrics.jsonl").read_text().splitlines())
+    return losses_in(job.run)
+
+
+def losses_in(run: Path) -> dict[int, float]:
+    entries = (json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines() if line.endswith("}"))
     return {entry["step"]: entry["metrics"]["loss"] for entry in entries}
 
 
@@ -59,11 +65,12 @@ def part_of(job: Job, workers: int, until: int) -> None:
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize("zero", [1, 2, 3])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("zero", [0, 1, 2, 3])
 def test_two_then_three_then_one_then_two_workers_take_the_same_steps(
-    zero: int, backbone: Path, tmp_path: Path
+    zero: int, precision: str, backbone: Path, tmp_path: Path
 ) -> None:
-    settings: dict[str, Any] = {"samples": 96, "dropout": 0.0, "zero": zero, "epochs": 3}
+    settings: dict[str, Any] = {"samples": 96, "dropout": 0.0, "zero": zero, "epochs": 3, "precision": precision}
     still, moved = (small_job(tmp_path, backbone, **settings) for _ in range(2))
     processes.run(2, train, still)
     for workers, until in ((2, 8), (3, 16), (1, 24)):
@@ -78,7 +85,9 @@ def test_two_then_three_then_one_then_two_workers_take_the_same_steps(
         assert results[0][name] == results[1][name]
     expected, found = losses(still), losses(moved)
     assert found.keys() == expected.keys()
-    assert max(abs(found[step] - expected[step]) for step in expected) < ROUNDING
+    apart = max(abs(found[step] - expected[step]) for step in expected)
+    print(f"zero {zero}, {precision}: {len(expected)} losses, {apart:.1g} apart")
+    assert apart < (ROUNDING if precision == "fp32" else ROUNDING_BF16)
 
 
 def test_what_was_derived_for_other_workers_is_verified_and_made_again(backbone: Path, tmp_path: Path) -> None:
@@ -184,7 +193,7 @@ class Nodes:
         ports = [f"--dashboard-agent-listen-port={free_port()}", "--node-ip-address=127.0.0.1"]
         command = [BIN / "ray", "start", "--block", "--num-cpus=1", *ports, *where]
         self.all.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-        time.sleep(10)
+        time.sleep(6)
         return self.all[-1]
 
     def remove(self, process: subprocess.Popen[bytes]) -> None:
@@ -196,7 +205,7 @@ class Nodes:
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(540)
 def test_a_run_follows_its_cluster_without_a_command(
     nodes: Nodes, backbone: Path, rows_file: Path, tmp_path: Path
 ) -> None:
@@ -207,60 +216,68 @@ def test_a_run_follows_its_cluster_without_a_command(
         "tasks": {"topic": {"type": "sequence-classification"}},
         "model": {"path": str(backbone), "max_tokens": 32, "dropout": 0.0},
         "train": {"epochs": 240, "batch": 64, "micro_tokens": 40, "lr": 1e-4, "precision": "fp32", "zero": 2}
-        | {"workers": [1, 3], "checkpoint": {"every": 50, "keep": 2}},
+        | {"workers": [1, 3], "checkpoint": {"every": 20, "keep": 2}},
     }
     recipe, home = write_recipe(content, tmp_path), tmp_path / "home"
     second = nodes.add()
-    command = [BIN / "gb", "finetune", recipe, "--home", home, "--ray", nodes.address, "--json"]
     with (tmp_path / "said").open("w") as said:
-        driver = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=said, text=True)
+        driver = finetuning(recipe, home, nodes, said)
     try:
-        seen = [worlds_until(home, driver, [2])]
+        follow(home, driver, 2)
         third = nodes.add()
-        seen.append(worlds_until(home, driver, [2, 3]))
+        follow(home, driver, 3)
         nodes.remove(second)
         nodes.remove(third)
-        seen.append(worlds_until(home, driver, [2, 3, 1]))
+        follow(home, driver, 1)
         nodes.add()
-        seen.append(worlds_until(home, driver, [2, 3, 1, 2]))
-        out, _ = driver.communicate(timeout=400)
+        follow(home, driver, 2)
+        out, _ = driver.communicate(timeout=240)
     finally:
         if driver.poll() is None:
             stop(driver)
     lines = (tmp_path / "said").read_text()
     assert driver.returncode == 0, lines[-4000:]
-    moved = json.loads(out)
-    print(seen, lines)
     assert "goes on with 3 workers after a checkpoint" in lines and "goes on with 2 workers" in lines
-    run = next((home / "runs").iterdir())
-    still = json.loads(run_of_two(tmp_path, recipe, nodes))
+    with (tmp_path / "other").open("w") as said:
+        out_still, _ = finetuning(recipe, tmp_path / "still", nodes, said, "train.workers=2").communicate(timeout=240)
+    moved, still = json.loads(out), json.loads(out_still)
     for name in ("steps", "samples_seen", "tokens_seen"):
         assert moved[name] == still[name]
-    assert moved["metrics"] == pytest.approx(still["metrics"], rel=0.1)
-    print("attempts", moved["attempts"], "goodput", moved["goodput"], run)
+    found, expected = (losses_in(next((place / "runs").iterdir())) for place in (home, tmp_path / "still"))
+    assert found.keys() == expected.keys() == set(range(still["steps"]))
+    apart = max(abs(found[step] - expected[step]) for step in expected)
+    assert apart < ROUNDING
+    starts, gaps = restarts(next((home / "runs").iterdir()))
+    print(
+        f"{still['steps']} steps, losses {apart:.1g} apart; restart, then start, s: {gaps} {starts}; {moved['goodput']}"
+    )
+    assert max(starts) <= 20
 
 
-def worlds_until(home: Path, driver: subprocess.Popen[str], expected: list[int]) -> float:
-    """Wait until the run has taken 40 steps with the last of these numbers of workers; seconds it took."""
+def finetuning(recipe: Path, home: Path, nodes: Nodes, said: IO[str], *overrides: str) -> subprocess.Popen[str]:
+    command = [BIN / "gb", "finetune", recipe, "--home", home, "--ray", nodes.address, "--json", *overrides]
+    return subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=said, text=True)
+
+
+def follow(home: Path, driver: subprocess.Popen[str], workers: int) -> None:
+    """Wait until the run has taken 15 steps with so many workers."""
     began, since = time.monotonic(), 0
-    while time.monotonic() - began < 240:
+    while time.monotonic() - began < 120:
         assert driver.poll() is None, "the run ended too soon"
         for run in (home / "runs").glob("*"):
-            now = [beat.world for beat in beats(run)]
+            now = {beat.world for beat in beats(run)}
             journal = run / "metrics.jsonl"
             count = journal.read_bytes().count(b"\n") if journal.is_file() else 0
-            if now and set(now) == {expected[-1]}:
-                since = since or count + 1
-                if count >= since + 40:
-                    return time.monotonic() - began
-            else:
-                since = 0
+            since = (since or count + 1) if now == {workers} else 0
+            if since and count >= since + 15:
+                return
         time.sleep(0.2)
-    raise AssertionError(f"no {expected} workers within four minutes")
+    raise AssertionError(f"no {workers} workers within two minutes")
 
 
-def run_of_two(folder: Path, recipe: Path, nodes: Nodes) -> str:
-    command = [BIN / "gb", "finetune", recipe, "--home", folder / "other", "--ray", nodes.address, "--json"]
-    done = subprocess.run([*map(str, command), "train.workers=2"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return done.stdout
+def restarts(run: Path) -> tuple[list[float], list[float]]:
+    """Seconds of every attempt but the first until its first step, and between it and the one before."""
+    attempts = [read_json(path) for path in sorted((run / "attempts").glob("*.json"))]
+    ends = [attempt["began"] + sum(attempt["seconds"].values()) for attempt in attempts]
+    gaps = [round(attempt["began"] - end, 1) for attempt, end in zip(attempts[1:], ends[:-1], strict=True)]
+    return [round(attempt["seconds"]["start"], 1) for attempt in attempts[1:]], gaps

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from processes import WorkerFailed, run
 from safetensors.torch import load_file, save_file
 from small_job import small_job
@@ -124,3 +126,51 @@ def test_a_run_does_not_leave_out_step_after_step(place: Path, backbone: Path) -
     assert one == other
     assert all(text.startswith("StepSkipped: ") for text in one[:10])
     assert one[10].startswith("BadLoss: step 10: its loss is nan; 10 steps were left out already; its samples are ")
+
+
+def trains_with_a_bad_gradient(job: Job, at: int, value: float) -> None:
+    """Train; at step `at` one weight's gradient of worker 1 is `value`, and the loss is what it was."""
+    gradients = Worker.gradients
+
+    def damaged(gradient: torch.Tensor) -> torch.Tensor:
+        gradient = gradient.clone()
+        gradient.view(-1)[0] = value
+        return gradient
+
+    def watched(self: Worker, step: Step, *laid_out: Any) -> float:
+        bias = next(p for name, p in self.engine.module.named_parameters() if name == "classifier.bias")
+        bad = step.number == at and self.rank == 1
+        hook = bias.register_hook(damaged) if bad else None
+        try:
+            return gradients(self, step, *laid_out)
+        finally:
+            if hook:
+                hook.remove()
+
+    Worker.gradients = watched  # type: ignore[method-assign]
+    train(job)
+
+
+@pytest.mark.parametrize("zero", [0, 2])
+def test_a_gradient_that_is_not_finite_is_noticed_in_its_own_step(zero: int, tmp_path: Path, backbone: Path) -> None:
+    job = small_job(tmp_path, backbone, zero=zero, checkpoint={"every": 1, "keep": 9})
+    with pytest.raises(WorkerFailed, match=r"BadLoss: step 5: the norm of its gradient is (nan|inf); its samples are "):
+        run(2, trains_with_a_bad_gradient, job, 5, math.nan)
+    assert [entry["step"] for entry in newest(job.run / "metrics.jsonl", 99)] == list(range(5))
+    about = read_json(job.run / "bad-loss.json")
+    assert about["step"] == 5 and len(about["samples"]) == 8 and about["grad_norm"] in ("nan", "inf")
+    saved = checkpoint.newest(job.run / "checkpoints", job.key)
+    assert saved and saved.progress.steps <= 5
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("zero", [0, 1, 2, 3])
+def test_left_out_a_step_with_a_bad_gradient_leaves_nothing_behind(zero: int, tmp_path: Path, backbone: Path) -> None:
+    for precision in ("fp32", "bf16"):
+        settings = {"zero": zero, "precision": precision, "bad_loss": {"policy": "skip"}}
+        job = small_job(tmp_path, backbone, checkpoint={"every": 2, "keep": 2}, **settings)
+        with pytest.raises(WorkerFailed, match="StepSkipped: step 5 is left out"):
+            run(2, trains_with_a_bad_gradient, job, 5, math.nan)
+        run(2, train, job)
+        losses = {entry["step"]: entry["metrics"]["loss"] for entry in newest(job.run / "metrics.jsonl", 99)}
+        assert losses.keys() == set(range(16)) - {5} and all(map(math.isfinite, losses.values()))

@@ -1,6 +1,6 @@
 """Where the seconds of a run went, from the first start to the last sign of life: each is in one category.
 
-    start       until the workers of a life's first attempt are at their first step
+    start       until the workers of a life's first attempt are at their first step, but for what is measured before
     data        laying steps out
     compute     gradients and updates that count
     checkpoint  saving, as far as training waited for it
@@ -59,10 +59,11 @@ def share(spent: Seconds) -> float:
 
 def _add_life(total: Seconds, one: dict[str, Any], attempts: list[tuple[dict[str, Any], float]], until: float) -> float:
     """Count one driver's time and return when it ended."""
-    mark = one["began"]
+    mark, gap = one["began"], "start"
     seen = min(until, max([one["seen"], *(_end(attempt) for attempt, _ in attempts)]))
     for phase, began, ended in one["phases"]:
-        total["other"] += began - mark
+        total[gap] += began - mark
+        gap = "other"
         mark = seen if ended is None else ended
         if phase == "train":
             _add_training(total, began, mark, attempts)

@@ -20,11 +20,12 @@ TICK_S = 1.0
 class Life:
     """One driver of a run: lives/0001.json and so on. A thread says once a second that it is still there."""
 
-    def __init__(self, run: Path):
+    def __init__(self, run: Path, began: float | None = None):
+        """`began`: seconds since 1970, where the driver was at work before there was a run to say it in."""
         folder = run / FOLDER
         folder.mkdir(exist_ok=True)
         self._path = folder / f"{1 + len(list(folder.glob('*.json'))):04d}.json"
-        self._began = time.time()
+        self._began = began or time.time()
         self._phases: list[list[Any]] = []
         self._ended: str | None = None
         self._lock, self._closing = threading.Lock(), threading.Event()

@@ -7,6 +7,7 @@ one copies; the step goes on, and a thread writes the copies.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from deepspeed.runtime.checkpoint_engine import TorchCheckpointEngine
@@ -20,15 +21,17 @@ class Snapshots(TorchCheckpointEngine):
     def __init__(self) -> None:
         super().__init__()
         self._states: dict[str, Any] = {}
+        self._used: dict[str, Any] = {}
 
     def makedirs(self, path: str, exist_ok: bool = False) -> None:
         """Nothing is written here."""
 
     def save(self, state_dict: Any, path: str) -> None:
         """Copy what would go into the file."""
-        self._states[path] = copied(state_dict)
+        name = Path(path).name
+        self._states[path] = self._used[name] = copied(state_dict, self._used.get(name))
 
     def take(self) -> dict[str, Any]:
-        """What was saved since the last call: {path: state}, all of it in host memory and shared with nobody."""
+        """What was saved since the last call: {path: state}, in memory that the next save writes into."""
         states, self._states = self._states, {}
         return states
