@@ -109,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = add("evaluate", train.evaluate, recipe="required")
     sub.add_argument("model", help="models:/NAME@alias, models:/NAME/N, or an exported directory")
     sub.add_argument("--split", default="test", choices=("train", "validation", "test"))
+    sub.add_argument("--against", metavar="MODEL", help="another model: which of the two is better, and at what")
     sub = add("predict", serve.predict)
     sub.add_argument("model")
     sub.add_argument("--text", action="append", required=True, help="may be given several times")

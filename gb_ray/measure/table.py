@@ -1,0 +1,108 @@
+"""Results as a person reads them: one line a metric."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from gb_ray.corpus.catalogue.figures import columns
+
+SHOWN_SLICES = 5
+
+
+def after_lines(account: dict[str, Any], split: str = "test") -> list[str]:
+    """Of a run's account: each metric of a split before and after, with intervals, and what else was found."""
+    lines = []
+    for task, compared in account["compared"].get(split, {}).items():
+        rows = [["", "before", "after", "95 % interval", "change", "95 % interval", "p"]]
+        for name, value in account["metrics"][split][task].items():
+            ends = account["intervals"][split][task].get(name)
+            change = compared.get(name)
+            before = account["before"][split][task].get(name)
+            rows.append([f"  {name}", number(before), number(value), span(ends), *_change(change)])
+        lines += [f"{task} on {split}, {_samples(account, split, task)}", *columns(rows)]
+        if fitted := account["calibration"].get(task):
+            error = fitted["test_ece"]
+            lines.append(
+                f"  calibration error {number(error['before'])}, {number(error['after'])} "
+                f"with temperature {fitted['temperature']:.3f} of {fitted['fitted_on']} decisions"
+            )
+        lines += _weak(account["slices"][split][task])
+    return lines
+
+
+def alone_lines(account: dict[str, Any]) -> list[str]:
+    """Of one model: each metric with its interval, and where it is weakest."""
+    lines = []
+    for split, task, metrics in _each(account["metrics"]):
+        ends = account["intervals"][split][task]
+        rows = [["", "value", "95 % interval"]]
+        rows += [[f"  {name}", number(value), span(ends.get(name))] for name, value in metrics.items()]
+        lines += [f"{task} on {split}", *columns(rows), *_weak(account["slices"][split][task])]
+    return lines
+
+
+def against_lines(account: dict[str, Any]) -> list[str]:
+    """Of two models, the other one (A) and the one that was asked about (B): which is better at what."""
+    lines = [f"A is {account['against']['uri']}", f"B is {account['model']['uri']}"]
+    for split, task, found in _each(account["compared"]):
+        rows = [["", "A", "B", "B less A", "95 % interval", "p", "better"]]
+        rows += [[f"  {name}", *_both(one)] for name, one in found.items()]
+        lines += [f"{task} on {split}", *columns(rows)]
+        slices = account["compared_slices"][split][task]
+        if slices:
+            rows = [["", "samples", "A", "B", "B less A", "95 % interval", "p", "better"]]
+            rows += [[f"  {one['by']} {one['name']}", f"{one['samples']:,}", *_both(one)] for one in slices]
+            lines += [f"{slices[0]['metric']} by slice; of {len(slices)}, one in 20 differs by luck", *columns(rows)]
+    return lines
+
+
+def number(value: float | None) -> str:
+    """With three decimals, or four digits when it is large."""
+    if value is None:
+        return ""
+    return f"{value:.3f}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def span(ends: Any) -> str:
+    """An interval."""
+    return f"{number(ends[0])} to {number(ends[1])}" if ends else ""
+
+
+def _change(found: dict[str, Any] | None) -> list[str]:
+    if found is None:
+        return ["", "", ""]
+    low, high = found["interval"]
+    sign = "+" if found["difference"] > 0 else ""
+    return [f"{sign}{number(found['difference'])}", f"{number(low)} to {number(high)}", f"{found['p']:.4f}"]
+
+
+def _both(found: dict[str, Any]) -> list[str]:
+    better = found["better"].upper() if found["better"] else "neither"
+    return [number(found["a"]), number(found["b"]), *_change(found), better]
+
+
+def _each(found: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    return ((split, task, one) for split, tasks in found.items() for task, one in tasks.items())
+
+
+def _samples(account: dict[str, Any], split: str, task: str) -> str:
+    return f"{account['corpus']['splits'][split]:,} samples"
+
+
+def _weak(slices: list[dict[str, Any]]) -> list[str]:
+    """Slices that are surely behind the whole; without any, that is said."""
+    ranked = [one for one in slices if one["behind"] is not None]
+    weak = [one for one in ranked if one["behind"] > 0]
+    if not ranked:
+        return []
+    if not weak:
+        return [f"  none of {len(ranked)} slices (language, source, length, label) is surely behind the whole"]
+    return [f"  surely behind the whole, {len(weak)} of {len(ranked)} slices:"] + [
+        f"    {one['by']} {one['name']}: " + _first(one) for one in weak[:SHOWN_SLICES]
+    ]
+
+
+def _first(one: dict[str, Any]) -> str:
+    name, value = next(iter(one["metrics"].items()))
+    return f"{name} {number(value)}, {span(one['intervals'].get(name))} ({one['samples']:,} samples)"
