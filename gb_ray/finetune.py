@@ -25,6 +25,7 @@ from gb_ray.registry.section import Policy
 from gb_ray.registry.shipper import Shipper
 from gb_ray.registry.tracking import Tracking
 from gb_ray.registry.versions import Version, register, resolve
+from gb_ray.report import report
 from gb_ray.tasks.task import Task, make
 from gb_ray.train import orders, skips
 from gb_ray.train import run as runs
@@ -104,6 +105,11 @@ def finish(run: Run, tracking: Tracking, shipper: Shipper, progress: Progress) -
             f"The model is kept in {run.model}. When the server is back: gb register {run.path}"
         ) from error
     run.update(status="finished", account=account | {"goodput": goodput(run.path)})
+    page = report.write(run)
+    try:
+        tracking.artifact(run_id, page)
+    except Exception as error:  # noqa: BLE001 - the model is registered, and the page is here
+        progress.say(f"the tracking server did not take {page}: {error}")
     return dict(run.state["account"])
 
 

@@ -11,7 +11,7 @@ from scipy.special import log_softmax
 
 from gb_ray.measure.scores import Scores
 
-BINS = 15
+BINS, DRAWS = 15, 100
 COLDEST, HOTTEST = 0.02, 50.0
 Decisions = tuple[NDArray[np.float64], NDArray[np.int64]]
 """Logits [decisions, choices] and the right choices [decisions]."""
@@ -31,7 +31,11 @@ def calibrate(validation: Scores, test: Scores) -> dict[str, Any] | None:
         "fitted_on": len(learnt[1]),
         "validation_nll": {"before": _rounded(nll(learnt, 1.0)), "after": _rounded(nll(learnt, found))},
         "test_nll": {"before": _rounded(nll(measured, 1.0)), "after": _rounded(nll(measured, found))},
-        "test_ece": {"before": _rounded(ece(measured, 1.0)), "after": _rounded(ece(measured, found))},
+        "test_ece": {
+            "before": _rounded(ece(measured, 1.0)),
+            "after": _rounded(ece(measured, found)),
+            "luck": _rounded(luck(measured, found)),
+        },
         "bins": {"before": bins(measured, 1.0), "after": bins(measured, found)},
     }
 
@@ -58,6 +62,18 @@ def ece(decisions: Decisions, temperature: float) -> float:
     """The expected calibration error: how far confidence is from accuracy, the mean over bins of as many decisions."""
     found = bins(decisions, temperature)
     return sum(one["count"] * abs(one["confidence"] - one["accuracy"]) for one in found) / len(decisions[1])
+
+
+def luck(decisions: Decisions, temperature: float, seed: int = 0) -> float:
+    """The error that would be found, on average, if every confidence were right: no temperature gets below it.
+
+    Few decisions a bin leave much of it. Right and wrong are drawn by the confidences, DRAWS times.
+    """
+    logits, _ = decisions
+    sure = np.sort(np.exp(log_softmax(logits / temperature, axis=1).max(axis=1)))
+    right = np.random.default_rng(seed).random((DRAWS, len(sure))) < sure
+    edges = np.cumsum([0, *(len(part) for part in np.array_split(sure, min(BINS, len(sure))))])[:-1]
+    return float(np.abs(np.add.reduceat(right - sure, edges, axis=1)).sum(axis=1).mean() / len(sure))
 
 
 def bins(decisions: Decisions, temperature: float) -> list[dict[str, Any]]:

@@ -19,13 +19,14 @@ def after_lines(account: dict[str, Any], split: str = "test") -> list[str]:
             ends = account["intervals"][split][task].get(name)
             change = compared.get(name)
             before = account["before"][split][task].get(name)
-            rows.append([f"  {name}", number(before), number(value), span(ends), *_change(change)])
+            rows.append([f"  {name}", number(before), number(value), span(ends), *changed(change)])
         lines += [f"{task} on {split}, {_samples(account, split, task)}", *columns(rows)]
         if fitted := account["calibration"].get(task):
             error = fitted["test_ece"]
             lines.append(
                 f"  calibration error {number(error['before'])}, {number(error['after'])} "
-                f"with temperature {fitted['temperature']:.3f} of {fitted['fitted_on']} decisions"
+                f"with temperature {fitted['temperature']:.3f} of {fitted['fitted_on']:,} decisions; "
+                f"{number(error['luck'])} would be luck"
             )
         lines += _weak(account["slices"][split][task])
     return lines
@@ -69,17 +70,17 @@ def span(ends: Any) -> str:
     return f"{number(ends[0])} to {number(ends[1])}" if ends else ""
 
 
-def _change(found: dict[str, Any] | None) -> list[str]:
+def changed(found: dict[str, Any] | None) -> list[str]:
+    """A difference, its interval and p; blanks when there is none."""
     if found is None:
         return ["", "", ""]
-    low, high = found["interval"]
-    sign = "+" if found["difference"] > 0 else ""
-    return [f"{sign}{number(found['difference'])}", f"{number(low)} to {number(high)}", f"{found['p']:.4f}"]
+    plus = "+" if found["difference"] > 0 else ""
+    return [f"{plus}{number(found['difference'])}", span(found["interval"]), f"{found['p']:.4f}"]
 
 
 def _both(found: dict[str, Any]) -> list[str]:
     better = found["better"].upper() if found["better"] else "neither"
-    return [number(found["a"]), number(found["b"]), *_change(found), better]
+    return [number(found["a"]), number(found["b"]), *changed(found), better]
 
 
 def _each(found: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:

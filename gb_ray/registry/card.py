@@ -19,7 +19,8 @@ def card(manifest: dict[str, Any]) -> str:
     """The card (markdown after YAML front matter) of the model that `manifest`, a `gb_model.json`, describes.
 
     It reads: name, run_id, tasks, metrics, before (the metrics before fine-tuning), corpus (samples by split),
-    intervals, calibration, corpus_digest, weights_sha256, recipe, recipe_digest, code, max_tokens. What is absent is said to be not recorded.
+    intervals, calibration, corpus_digest, weights_sha256, recipe, recipe_digest, code, max_tokens. What is absent is
+    said to be not recorded.
     """
     task_name, task = next(iter(manifest["tasks"].items()))
     base = manifest.get("recipe", {}).get("model", {}).get("path")
@@ -130,8 +131,8 @@ def _calibrated(manifest: dict[str, Any]) -> str:
     for fitted in (manifest.get("calibration") or {}).values():
         error = fitted["test_ece"]
         return (
-            f"`gb predict` and the endpoint divide logits by the temperature {_number(fitted['temperature'])}, fitted on "
-            f"validation: the calibration error on test is {_number(error['after'])} with it and "
+            f"`gb predict` and the endpoint divide logits by the temperature {_number(fitted['temperature'])}, fitted "
+            f"on validation: the calibration error on test is {_number(error['after'])} with it and "
             f"{_number(error['before'])} without. Other ways to load the model leave it out."
         )
     return "Scores are the model's own and were not calibrated: do not read them as probabilities of being right."

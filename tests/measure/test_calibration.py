@@ -75,6 +75,12 @@ def test_the_error_by_hand() -> None:
     assert calibration.ece((logits, np.array([0, 1])), 1.0) == pytest.approx((0.1 + 0.9) / 2)
 
 
+def test_an_honest_model_has_the_error_of_luck_and_no_less() -> None:
+    for count in (60, 6000):
+        found = [calibration.ece(decisions(seed, count, 1.0), 1.0) for seed in range(40)]
+        assert np.mean(found) == pytest.approx(calibration.luck(decisions(0, count, 1.0), 1.0), rel=0.15)
+
+
 def test_every_kind_of_classification_is_calibrated_and_numbers_are_not() -> None:
     random = np.random.default_rng(0)
     truth = random.integers(0, 3, 200)
