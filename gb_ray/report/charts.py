@@ -17,13 +17,15 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 8, 8, 22
 
 
 def curve(name: str, values: Sequence[float]) -> Markup:
-    """A value a step. The axis starts at 0, unless the values do not."""
+    """A value a step; steps whose value is not a number leave a gap that the line passes over. 0 is on the axis."""
     whole = np.asarray(values, np.float64)
-    parts = np.array_split(whole, min(POINTS, len(whole)))
-    means = np.array([part.mean() for part in parts])
-    steps = np.cumsum([len(part) for part in parts])
-    low, high = min(0.0, float(means.min())), float(means.max()) or 1.0
-    x = LEFT + (steps - 1) / max(1, len(whole) - 1) * (WIDE - LEFT - RIGHT)
+    steps = np.flatnonzero(np.isfinite(whole))
+    parts = np.array_split(steps, max(1, min(POINTS, len(steps))))
+    means = np.array([whole[part].mean() for part in parts if len(part)])
+    steps = np.array([part[-1] for part in parts if len(part)])
+    low, high = min([0.0, *means]), max([0.0, *means])
+    high = high if high > low else low + 1
+    x = LEFT + steps / max(1, len(whole) - 1) * (WIDE - LEFT - RIGHT)
     y = TOP + (high - means) / (high - low) * (HIGH - TOP - BOTTOM)
     line = element("polyline", points=" ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True)), class_="line")
     marks = [_left(TOP, small(high)), _left(HIGH - BOTTOM, small(low)), _below(LEFT, "1", "start")]
