@@ -15,7 +15,7 @@ from gb_ray.corpus.sources.remote import Unreachable
 from gb_ray.measure.scores import FOLDER, Scores
 from gb_ray.model import package
 from gb_ray.report import errors
-from gb_ray.report.energy import estimate
+from gb_ray.report.energy import Energy, energy
 from gb_ray.section import UserError
 from gb_ray.train.account import life
 from gb_ray.train.account.beat import beats
@@ -37,7 +37,7 @@ class Facts:
     began: float
     ended: float
     goodput: Seconds
-    energy: dict[str, float] | None
+    energy: Energy | None
     worst: list[dict[str, Any]]
     confusion: list[list[int]] | None
     versions: dict[str, str]
@@ -73,7 +73,9 @@ def facts(run: Run) -> Facts:
         began=min(one["began"] for one in (lives or attempts)),
         ended=max(one.get("seen", one["began"]) for one in (lives or attempts)),
         goodput=spent,
-        energy=None if any(beat.gpu_memory for beat in beats(run.path)) else estimate(spent, account),
+        energy=None
+        if any(beat.gpu_memory for beat in beats(run.path))
+        else energy(spent, account["workers"], [one.get("joules") for one in lives]),
         worst=errors.worst(scores, _corpus(account), split) if scores and split else [],
         confusion=errors.confusion(scores) if scores else None,
         versions={"python": platform.python_version(), **{name: version(name) for name in SHOWN_FROM}},

@@ -10,6 +10,7 @@ import yaml
 from gb_ray.measure.slices import FEWEST, Slice
 from gb_ray.measure.table import changed, number, span
 from gb_ray.report import charts
+from gb_ray.report.energy import told
 from gb_ray.report.facts import Facts
 from gb_ray.report.markup import Markup, element, join, table
 from gb_ray.report.style import STYLE
@@ -172,14 +173,7 @@ def _time(facts: Facts) -> Iterator[Markup]:
     count = len(facts.attempts)
     yield element("p", f"The workers were started {'once' if count == 1 else f'{count} times'}.")
     yield element("div", charts.timeline(facts.began, facts.ended, facts.attempts), class_="wide")
-    if facts.energy is None:
-        yield element("p", "What energy the GPUs took was not measured.")
-        return
-    yield element(
-        "p",
-        f"Energy, an estimate: {facts.energy['wh']:.2f} Wh, which are {facts.energy['core_seconds']:,.0f} core-seconds "
-        f"at an assumed 10 W each; {facts.energy['wasted']:.2f} Wh of them went into steps that restarts did again.",
-    )
+    yield element("p", told(facts.energy))
 
 
 def _origin(facts: Facts) -> Iterator[Markup]:
