@@ -21,9 +21,9 @@ Places = NDArray[np.int64]
 def slices(scores: Scores) -> list[Slice]:
     """Every slice with `by`, `name`, `samples`, `metrics`, `intervals` and `behind`, the worst first.
 
-    `behind` is how much of the headline metric it surely lacks: from the whole split's value to the better end of the
-    slice's interval. Slices of fewer than FEWEST samples come last, and theirs is None. A division with one part only
-    is none.
+    `behind` is how much of the headline metric it lacks at least: from the whole split's value to the better end of
+    the slice's interval. Slices of fewer than FEWEST samples come last, and theirs is None. A division with one part
+    only is none.
     """
     headline = scores.task.headline
     found = [_slice(scores, by, name, places) for by, name, places in _parts(scores)]

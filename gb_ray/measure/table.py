@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from gb_ray.corpus.catalogue.figures import columns
+from gb_ray.measure.bootstrap import LEVEL
 
 SHOWN_SLICES = 5
 
@@ -51,11 +52,20 @@ def against_lines(account: dict[str, Any]) -> list[str]:
         rows += [[f"  {name}", *_both(one)] for name, one in found.items()]
         lines += [f"{task} on {split}", *columns(rows)]
         slices = account["compared_slices"][split][task]
+        decided = [one for one in slices if one["better"]]
+        wins = ", ".join(f"{model.upper()} in {sum(one['better'] == model for one in decided)}" for model in "ab")
         if slices:
+            lines.append(f"{slices[0]['metric']} by slice, of {len(slices)}: {wins}; one in 20 differs by luck")
+        if decided:
             rows = [["", "samples", "A", "B", "B less A", "95 % interval", "p", "better"]]
-            rows += [[f"  {one['by']} {one['name']}", f"{one['samples']:,}", *_both(one)] for one in slices]
-            lines += [f"{slices[0]['metric']} by slice; of {len(slices)}, one in 20 differs by luck", *columns(rows)]
+            rows += [[f"  {one['by']} {one['name']}", f"{one['samples']:,}", *_both(one)] for one in decided]
+            lines += columns(rows)
     return lines
+
+
+def by_luck(slices: int) -> str:
+    """Of so many intervals of 95 %, how many lie on the wrong side of the truth, though nothing is the matter."""
+    return f"about {slices * (1 - LEVEL) / 2:.1g}"
 
 
 def number(value: float | None) -> str:
@@ -92,14 +102,14 @@ def _samples(account: dict[str, Any], split: str, task: str) -> str:
 
 
 def _weak(slices: list[dict[str, Any]]) -> list[str]:
-    """Slices that are surely behind the whole; without any, that is said."""
+    """Slices whose interval lies behind the whole; without any, that is said."""
     ranked = [one for one in slices if one["behind"] is not None]
     weak = [one for one in ranked if one["behind"] > 0]
     if not ranked:
         return []
     if not weak:
-        return [f"  none of {len(ranked)} slices (language, source, length, label) is surely behind the whole"]
-    return [f"  surely behind the whole, {len(weak)} of {len(ranked)} slices:"] + [
+        return [f"  none of {len(ranked)} slices (language, source, length, label) is behind the whole"]
+    return [f"  behind the whole: {len(weak)} of {len(ranked)} slices, {by_luck(len(ranked))} of them by luck"] + [
         f"    {one['by']} {one['name']}: " + _first(one) for one in weak[:SHOWN_SLICES]
     ]
 

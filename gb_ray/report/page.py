@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import yaml
 
 from gb_ray.measure.slices import FEWEST, Slice
-from gb_ray.measure.table import changed, number, span
+from gb_ray.measure.table import by_luck, changed, number, span
 from gb_ray.report import charts
 from gb_ray.report.energy import told
 from gb_ray.report.facts import Facts
@@ -82,7 +82,9 @@ def _slices(facts: Facts) -> Iterator[Markup]:
     small = [one for one in found if one["behind"] is None]
     weak = sum(one["behind"] > 0 for one in ranked)
     yield element("h2", "Where it is weaker")
-    text = f"{weak} of {len(ranked)} slices of the {facts.split} split are surely behind the whole."
+    text = (
+        f"Behind the whole {facts.split} split: {weak} of {len(ranked)} slices, {by_luck(len(ranked))} of them by luck."
+    )
     yield element("p", f"{text} The weakest come first.")
     yield _listed(ranked[:SLICES_SHOWN])
     if small:
