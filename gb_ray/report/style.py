@@ -20,7 +20,7 @@ th { font-size: 0.8125rem; font-weight: 500; color: var(--soft); text-align: lef
 th, td { padding: 0.35rem 1.1rem 0.35rem 0; border-bottom: 1px solid var(--rule); vertical-align: top; }
 .figure { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; font-size: 0.875rem; }
 th.figure { font-size: 0.8125rem; text-align: right; }
-td.text { overflow-wrap: anywhere; }
+td.text { overflow-wrap: anywhere; min-width: 5rem; }
 .row { display: flex; flex-wrap: wrap; gap: 1.5rem 2rem; align-items: flex-end; }
 figure { margin: 0.5rem 0; }
 figcaption { font-size: 0.8125rem; color: var(--soft); margin-bottom: 0.25rem; }
