@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from gb_ray.corpus.corpus import Corpus
 from gb_ray.corpus.plan import Plan as CorpusPlan
 from gb_ray.corpus.plan import prepare
 from gb_ray.files import sha256
+from gb_ray.measure import results, scores
 from gb_ray.model import load, package
 from gb_ray.progress import Progress
 from gb_ray.recipe import Recipe, load_policy
@@ -26,12 +26,12 @@ from gb_ray.registry.section import Policy
 from gb_ray.registry.shipper import Shipper
 from gb_ray.registry.tracking import Tracking
 from gb_ray.registry.versions import Version, register, resolve
+from gb_ray.report import report
 from gb_ray.tasks.task import Task, make
 from gb_ray.train import orders, skips
 from gb_ray.train import run as runs
 from gb_ray.train.account.goodput import goodput
 from gb_ray.train.account.life import Life
-from gb_ray.train.evaluate import evaluate
 from gb_ray.train.planning.plan import plan
 from gb_ray.train.run import Run
 from gb_ray.train.section import TrainSection
@@ -40,8 +40,6 @@ from gb_ray.train.trainer import RunStopped, fit, require_workers, standby, use_
 SHIP_WITHIN_S = 30.0
 DECIDES = ("corpus/reading", "tasks", "model", "train")
 MEASURED = ("validation", "test")
-Metrics = dict[str, dict[str, dict[str, float]]]
-"""{split: {task: {metric: value}}}."""
 
 
 class NotRegistered(Exception):
@@ -101,8 +99,8 @@ def finish(run: Run, tracking: Tracking, shipper: Shipper, progress: Progress) -
         with progress.stage("register"):
             if not shipper.close(SHIP_WITHIN_S):
                 raise ConnectionError(f"it did not take the metrics within {SHIP_WITHIN_S:.0f} s")
-            finals = _flat(account["before"], "before_") | _flat(account["metrics"], "")
-            tracking.metrics(run_id, finals, step=account["steps"])
+            tracking.metrics(run_id, results.flat(account), step=account["steps"])
+            tracking.artifact(run_id, run.path / results.SLICES)
             account["model"] = describe(register(tracking, run.model, run_id))
             tracking.finish(run_id, "FINISHED")
     except Exception as error:
@@ -111,6 +109,11 @@ def finish(run: Run, tracking: Tracking, shipper: Shipper, progress: Progress) -
             f"The model is kept in {run.model}. When the server is back: gb register {run.path}"
         ) from error
     run.update(status="finished", account=account | {"goodput": goodput(run.path)})
+    page = report.write(run)
+    try:
+        tracking.artifact(run_id, page)
+    except Exception as error:  # noqa: BLE001 - the model is registered, and the page is here
+        progress.say(f"the tracking server did not take {page}: {error}")
     return dict(run.state["account"])
 
 
@@ -129,7 +132,7 @@ def promote(
     workers = TrainSection.model_validate(manifest["recipe"]["train"]).most
 
     def metrics_of(model: Path) -> dict[str, float]:
-        return measure(model, corpus, (policy.split,), workers)[policy.split][corpus.manifest.task]
+        return scores.of_model(model, corpus, (policy.split,), workers)[policy.split].metrics
 
     with progress.stage("gate"):
         outcome = promote_version(tracking, home, version, policy, metrics_of)
@@ -152,12 +155,6 @@ def describe(version: Version) -> dict[str, Any]:
         "path": str(version.path),
         "weights_sha256": version.weights_sha256,
     }
-
-
-def measure(model: Path, corpus: Corpus, splits: tuple[str, ...], workers: int) -> Metrics:
-    """The metrics of an exported model; splits without samples are left out. Ray must be up."""
-    task = package.task_of(model, package.verify(model))
-    return _measure(partial(load.exported, model, task.architecture), task, corpus, splits, workers)
 
 
 def _live(
@@ -197,15 +194,17 @@ def _carry_through(
         if "before" not in run.state:
             with progress.stage("before"), life.spends("before"):
                 make_model = partial(load.new, recipe.model, inputs.task, corpus.manifest.labels, recipe.seed)
-                run.update(before=_measure(make_model, inputs.task, corpus, MEASURED, workers))
+                found = scores.of_splits(make_model, inputs.task, corpus, MEASURED, workers)
+                run.update(before=results.keep(found, "before", run.path, corpus.manifest.task))
         with life.spends("train"):
             trained = fit(recipe, corpus, run, _manifest(inputs, corpus, run_id), progress, fitter)
         with progress.stage("after"), life.spends("after"):
-            after = measure(run.model, corpus, MEASURED, workers)
-        manifest = package.amend(run.model, metrics=after, before=run.state["before"])
-        (run.model / "README.md").write_text(card(manifest), encoding="utf-8")
-        account = {"run_id": run_id, "page": run.state["page"], **trained, "metrics": after}
-        account |= {"before": run.state["before"], "corpus": corpus.manifest.summary(corpus.uri)}
+            found = scores.of_model(run.model, corpus, MEASURED, workers)
+            measured = {"metrics": results.keep(found, "after", run.path, corpus.manifest.task)}
+            measured |= {"before": run.state["before"], **results.findings(run.path, found, corpus.manifest.task)}
+        (run.model / "README.md").write_text(card(results.tell(run.model, measured)), encoding="utf-8")
+        account = {"run_id": run_id, "page": run.state["page"], **trained, **measured}
+        account |= {"corpus": corpus.manifest.summary(corpus.uri)}
         run.update(account=account | {"left_out": skips.account(run.path)})
         with life.spends("register"):
             return finish(run, tracking, shipper, progress)
@@ -265,16 +264,6 @@ def _manifest(inputs: Inputs, corpus: Corpus, run_id: str) -> dict[str, Any]:
     }
 
 
-def _measure(
-    make_model: Callable[[], Any], task: Task, corpus: Corpus, splits: tuple[str, ...], workers: int
-) -> Metrics:
-    return {
-        split: {corpus.manifest.task: evaluate(make_model, task, corpus, split, workers)}
-        for split in splits
-        if corpus.manifest.splits[split].samples
-    }
-
-
 def _key(inputs: Inputs, corpus: Corpus) -> str:
     """sha256 (hex) of everything that decides a run's weights: the same key, the same run."""
     weights = [sha256(file) for file in sorted(inputs.backbone.glob("*.safetensors"))]
@@ -289,12 +278,3 @@ def code_digest() -> str:
     for file in sorted(file for part in DECIDES for file in (folder / part).rglob("*.py")):
         digest.update(f"{file.relative_to(folder)} {sha256(file)}\n".encode())
     return digest.hexdigest()
-
-
-def _flat(metrics: Metrics, prefix: str) -> dict[str, float]:
-    return {
-        f"{prefix}{split}_{name}": value
-        for split, tasks in metrics.items()
-        for values in tasks.values()
-        for name, value in values.items()
-    }

@@ -11,6 +11,7 @@ import httpx
 from gb_ray.corpus.manifest import where_rows_went
 from gb_ray.finetune import Inputs, finetune, promote
 from gb_ray.machine import wait_for_stop
+from gb_ray.measure.table import after_lines
 from gb_ray.progress import Progress
 from gb_ray.registry.tracking import Tracking
 from gb_ray.serve import endpoint
@@ -41,6 +42,7 @@ def quickstart(
         "run_id": account["run_id"],
         "page": account["page"],
         "metrics": {"before": account["before"], "after": account["metrics"]},
+        **{name: account[name] for name in ("intervals", "compared", "calibration", "slices")},
         "model": account["model"],
         "gate": {"passed": outcome["gate"]["passed"], "checks": outcome["gate"]["checks"]},
         "ledger": outcome["ledger"],
@@ -79,7 +81,7 @@ def summary(account: dict[str, Any], name: str, recipe: Path, home: Path) -> lis
         "",
         f"rows       {where_rows_went(corpus)}",
         "splits     " + ", ".join(f"{count} {split}" for split, count in corpus["splits"].items()),
-        *_before_after(account["metrics"]),
+        *after_lines(account | {"before": account["metrics"]["before"], "metrics": account["metrics"]["after"]}),
         f"model      {model['uri']}  sha256 {model['weights_sha256'][:16]}…",
         *(f"gate       {'passed' if c['passed'] else 'FAILED'}: {c['why']}" for c in account["gate"]["checks"]),
         f"ledger     {account['ledger']['size']} entries, head {(account['ledger']['head'] or '')[:16]}…",
@@ -97,15 +99,6 @@ def summary(account: dict[str, Any], name: str, recipe: Path, home: Path) -> lis
         f"  gb serve models:/{name}@champion --recipe {recipe}{at}",
         f"  gb ledger show {name}{at}",
     ]
-
-
-def _before_after(metrics: dict[str, Any]) -> list[str]:
-    lines = []
-    for task, after in metrics["after"]["test"].items():
-        before = metrics["before"]["test"][task]
-        pairs = (f"{name} {before[name]:.3f} → {value:.3f}" for name, value in after.items() if name in before)
-        lines.append(f"test       {task}: " + ", ".join(pairs))
-    return lines
 
 
 def _answer(answer: dict[str, Any]) -> str:

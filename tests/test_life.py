@@ -63,6 +63,33 @@ def test_evaluate_gives_again_what_finetune_printed(life: dict[str, Any]) -> Non
     assert found["metrics"]["test"] == life["tuned"]["metrics"]["test"]
 
 
+def test_what_is_known_of_a_metric_is_told_everywhere(life: dict[str, Any]) -> None:
+    """In the account, in the exported model, and at the tracking server, with slices and the report beside it."""
+    from gb_ray.registry.tracking import Tracking
+
+    tuned = life["tuned"]
+    low, high = tuned["intervals"]["test"]["topic"]["accuracy"]
+    assert low <= tuned["metrics"]["test"]["topic"]["accuracy"] <= high
+    assert tuned["compared"]["test"]["topic"]["accuracy"]["better"] == "b"
+    assert tuned["calibration"]["topic"]["temperature"] > 0
+    assert {one["by"] for one in tuned["slices"]["test"]["topic"]} >= {"length", "label"}
+    described = json.loads((Path(tuned["model"]["path"]) / "gb_model.json").read_text())
+    assert all(described[name] == tuned[name] for name in ("metrics", "intervals", "compared", "calibration"))
+    client = Tracking.open(life["home"], None).client
+    logged = client.get_run(tuned["run_id"]).data.metrics
+    assert (logged["test_accuracy_low"], logged["test_accuracy_high"]) == (low, high)
+    assert {file.path for file in client.list_artifacts(tuned["run_id"])} >= {"slices.json", "report.html"}
+
+
+def test_a_model_is_not_better_than_itself(life: dict[str, Any]) -> None:
+    options = ("--recipe", life["recipe"], "--against", life["tuned"]["model"]["path"], *life["common"])
+    found = gb_json("evaluate", "models:/topics@champion", *options)
+    assert found["metrics"]["test"] == life["tuned"]["metrics"]["test"]
+    assert found["intervals"]["test"] == life["tuned"]["intervals"]["test"]
+    for one in [*found["compared"]["test"]["topic"].values(), *found["compared_slices"]["test"]["topic"]]:
+        assert (one["difference"], one["p"], one["better"]) == (0, 1, None)
+
+
 def test_predict_pyfunc_and_plain_transformers_agree(life: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
     import pandas as pd
@@ -78,7 +105,8 @@ def test_predict_pyfunc_and_plain_transformers_agree(life: dict[str, Any], monke
     tokens = AutoTokenizer.from_pretrained(path)(TEXTS, padding=True, return_tensors="pt")
     with torch.inference_mode():
         logits = AutoModelForSequenceClassification.from_pretrained(path)(**tokens).logits
-    assert np.allclose(ours, logits.softmax(-1).numpy(), atol=1e-3)
+    temperature = json.loads((Path(path) / "gb_model.json").read_text())["state"]["topic"]["temperature"]
+    assert np.allclose(ours, (logits / temperature).softmax(-1).numpy(), atol=1e-3)
 
     # Not set_tracking_uri: it would tell every later subprocess too.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{life['home']}/mlflow.db")

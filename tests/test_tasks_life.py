@@ -13,7 +13,8 @@ import torch
 from helpers import WORDS, write_recipe
 
 from gb_ray.corpus.build import build
-from gb_ray.finetune import check, measure
+from gb_ray.finetune import check
+from gb_ray.measure.scores import of_model, of_split
 from gb_ray.model import load, package
 from gb_ray.model.predictor import Predictor
 from gb_ray.progress import Progress
@@ -22,7 +23,6 @@ from gb_ray.recipe import parse
 from gb_ray.section import UserError
 from gb_ray.tasks.tokenizer import tokenizer
 from gb_ray.train import run as runs
-from gb_ray.train.evaluate import evaluate
 from gb_ray.train.trainer import fit, require_workers
 
 ROWS = 240
@@ -44,13 +44,13 @@ def tune(folder: Path, backbone: Path, rows: Path, task: dict[str, Any], epochs:
     inputs = check(load_recipe(path), path)
     corpus = build(inputs.corpus, folder / "home", Progress())
     labels, seed = corpus.manifest.labels, inputs.recipe.seed
-    before = evaluate(lambda: load.new(inputs.recipe.model, inputs.task, labels, seed), inputs.task, corpus, "test")
+    before = of_split(lambda: load.new(inputs.recipe.model, inputs.task, labels, seed), inputs.task, corpus, "test", 1)
     section = inputs.recipe.task[1].model_dump(mode="json")
     manifest = {"tasks": {"it": {"type": task["type"], "labels": labels, "section": section}}, "max_tokens": 48}
     run = runs.create(folder / "home", "small", "key")
     fit(inputs.recipe, corpus, run, manifest, Progress())
-    after = measure(run.model, corpus, ("test",), 1)["test"]["it"]
-    return {"before": before, "after": after, "model": run.model, "corpus": corpus}
+    after = of_model(run.model, corpus, ("test",), 1)["test"].metrics
+    return {"before": before.metrics, "after": after, "model": run.model, "corpus": corpus}
 
 
 def text(*topics: str, number: int) -> str:

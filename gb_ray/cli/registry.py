@@ -53,14 +53,14 @@ def ledger(call: Call) -> Outcome:
     return DONE if account["ok"] else FAILED, account, lines
 
 
-def resolved(call: Call) -> Any:
-    """The version, or the exported directory, that the call names."""
+def resolved(call: Call, model: str) -> Any:
+    """The version, or the exported directory, that `model` names."""
     from gb_ray.registry.versions import local, resolve
 
-    if not call.args.model.startswith("models:"):
+    if not model.startswith("models:"):
         # A directory is what it is: no store need be there to open it.
-        return local(Path(call.args.model))
-    return resolve(call.tracking(), call.home, call.args.model)
+        return local(Path(model))
+    return resolve(call.tracking(), call.home, model)
 
 
 def take_through_gate(

@@ -1,4 +1,4 @@
-"""Verbs on runs: runs, watch, save, stop, checkpoints. None of them needs Ray."""
+"""Verbs on runs: runs, watch, save, stop, checkpoints, report. None of them needs Ray."""
 
 from __future__ import annotations
 
@@ -63,6 +63,14 @@ def checkpoints(call: Call) -> Outcome:
     run = _run(call)
     account = checkpoint.account(run.path)
     return DONE, {"run": run.path.name, "checkpoints": account}, checkpoint.lines(account)
+
+
+def report(call: Call) -> Outcome:
+    """gb report RUN: one page about it, to look at in a browser."""
+    from gb_ray.report import report
+
+    path = report.write(_run(call), call.args.out)
+    return DONE, {"report": str(path)}, [str(path)]
 
 
 def _run(call: Call) -> Any:

@@ -18,7 +18,7 @@ def predict(call: Call) -> Outcome:
 
     if any(not text.strip() or "\x00" in text for text in call.args.text):
         raise UserError("--text: expected a text that is not empty and has no NUL character")
-    version = resolved(call)
+    version = resolved(call, call.args.model)
     predictor = Predictor(version.path)
     answers = predictor.predict(predictor.encode(call.args.text))
     return DONE, {"model": describe(version), "answers": answers}, [_answer_line(a) for a in answers]
@@ -31,7 +31,7 @@ def serve(call: Call) -> Outcome:
     from gb_ray.serve.app import Arguments
     from gb_ray.serve.port import require_free
 
-    version = resolved(call)
+    version = resolved(call, call.args.model)
     content = read_yaml(call.args.recipe) if call.args.recipe else package.read(version.path)["recipe"]
     section = parse(content, call.args.overrides, str(call.args.recipe or version.path)).serve
     require_free(section.host, section.port)

@@ -8,6 +8,7 @@ from psutil import Process
 
 from gb_ray.cli.call import DONE, Call, Outcome
 from gb_ray.cli.registry import resolved, take_through_gate
+from gb_ray.measure import table
 from gb_ray.section import UserError
 
 
@@ -75,18 +76,26 @@ def register(call: Call) -> Outcome:
 
 
 def evaluate(call: Call) -> Outcome:
-    """gb evaluate MODEL --recipe R --split S: metrics on a split of the recipe's corpus."""
+    """gb evaluate MODEL --recipe R --split S: metrics on a split of the recipe's corpus, alone or beside another's."""
     from gb_ray.corpus import build
-    from gb_ray.finetune import describe, measure
+    from gb_ray.finetune import describe
+    from gb_ray.measure import results, scores
 
-    inputs = call.inputs
-    version = resolved(call)
+    inputs, split = call.inputs, call.args.split
+    versions = [resolved(call, model) for model in (call.args.model, call.args.against) if model]
     call.ray()
     corpus = build.build(inputs.corpus, call.home, call.progress)
     with call.progress.stage("evaluate"):
-        metrics = measure(version.path, corpus, (call.args.split,), inputs.recipe.train.most)
-    account = {"model": describe(version), "corpus": corpus.manifest.digest, "metrics": metrics}
-    return DONE, account, _metric_lines(metrics)
+        found = [scores.of_model(one.path, corpus, (split,), inputs.recipe.train.most) for one in versions]
+    account = {
+        "model": describe(versions[0]),
+        "corpus": corpus.manifest.digest,
+        **results.alone(found[0], corpus.manifest.task),
+    }
+    if len(versions) == 1:
+        return DONE, account, table.alone_lines(account)
+    account |= {"against": describe(versions[1]), **results.beside(found[1], found[0], corpus.manifest.task)}
+    return DONE, account, table.against_lines(account)
 
 
 def _model_lines(account: dict[str, Any]) -> list[str]:
@@ -96,12 +105,4 @@ def _model_lines(account: dict[str, Any]) -> list[str]:
         f"{account['tokens_per_s']:.0f} tokens/s, padding {account['padding']:.1%}, attempts {account['attempts']}",
         f"model      {model['uri']}  sha256 {model['weights_sha256'][:16]}…",
     ]
-    return lines + _metric_lines(account["metrics"])
-
-
-def _metric_lines(metrics: dict[str, Any]) -> list[str]:
-    lines = []
-    for split, tasks in metrics.items():
-        for task, values in tasks.items():
-            lines.append(f"{split:10s} {task}: " + ", ".join(f"{name} {value:.4f}" for name, value in values.items()))
-    return lines
+    return lines + table.after_lines(account)

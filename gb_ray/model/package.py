@@ -94,6 +94,18 @@ def task_of(path: Path, manifest: dict[str, Any]) -> Task:
     return make(section, str(path), manifest["max_tokens"], state=manifest.get("state", {}).get(name))
 
 
+def temperature(manifest: dict[str, Any]) -> float:
+    """What the model's logits are divided by before they become probabilities; 1 when none was fitted."""
+    name = next(iter(manifest["tasks"]))
+    return float(manifest.get("state", {}).get(name, {}).get("temperature", 1.0))
+
+
+def calibrate(path: Path, task: str, temperature: float) -> None:
+    """Give an exported model the temperature of a task."""
+    state = read(path).get("state", {})
+    amend(path, state=state | {task: state.get(task, {}) | {"temperature": temperature}})
+
+
 def _write(path: Path, manifest: dict[str, Any]) -> None:
     beside = path / f"{MANIFEST}.part"
     beside.write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")

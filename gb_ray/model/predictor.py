@@ -24,7 +24,10 @@ class Encoded:
 
 
 class Predictor:
-    """Answers texts with an exported model in fp32 on CPU. Raises UserError when the directory does not verify."""
+    """Answers texts with an exported model in fp32 on CPU, its probabilities scaled by the temperature it was given.
+
+    Raises UserError when the directory does not verify.
+    """
 
     def __init__(self, path: Path):
         self.manifest: dict[str, Any] = package.verify(path)
@@ -33,6 +36,7 @@ class Predictor:
         if isinstance(task, CausalLm):
             raise UserError(f"{path}: a causal-lm model; this version answers with models of the other tasks alone")
         self.task = task
+        self._temperature = package.temperature(self.manifest)
         self.model = load.exported(path, self.task.architecture)
         self._pad = padding(tokenizer(str(path)))
 
@@ -53,7 +57,7 @@ class Predictor:
         for row, item in enumerate(encoded):
             ids[row, : len(item.input_ids)] = torch.tensor(item.input_ids)
             mask[row, : len(item.input_ids)] = 1
-        logits = self.model(input_ids=ids, attention_mask=mask).logits.float().numpy()
+        logits = self.model(input_ids=ids, attention_mask=mask).logits.float().numpy() / self._temperature
         return [
             self.task.answer(item.text, item.offsets, scores, self.labels)
             for item, scores in zip(encoded, logits, strict=True)

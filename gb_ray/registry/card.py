@@ -19,7 +19,8 @@ def card(manifest: dict[str, Any]) -> str:
     """The card (markdown after YAML front matter) of the model that `manifest`, a `gb_model.json`, describes.
 
     It reads: name, run_id, tasks, metrics, before (the metrics before fine-tuning), corpus (samples by split),
-    corpus_digest, weights_sha256, recipe, recipe_digest, code, max_tokens. What is absent is said to be not recorded.
+    intervals, calibration, corpus_digest, weights_sha256, recipe, recipe_digest, code, max_tokens. What is absent is
+    said to be not recorded.
     """
     task_name, task = next(iter(manifest["tasks"].items()))
     base = manifest.get("recipe", {}).get("model", {}).get("path")
@@ -71,11 +72,13 @@ def _metrics(manifest: dict[str, Any]) -> str:
     after = _flat(manifest.get("metrics") or {})
     if not after:
         return f"## Metrics\n\n{UNKNOWN.capitalize()}."
+    ends = manifest.get("intervals") or {}
     rows = [
-        f"| {split} | {task} | {metric} | {_number(before.get((split, task, metric)))} | {_number(value)} |"
+        f"| {split} | {task} | {metric} | {_number(before.get((split, task, metric)))} | {_number(value)} "
+        f"| {_interval(ends.get(split, {}).get(task, {}).get(metric))} |"
         for (split, task, metric), value in after.items()
     ]
-    head = ["| split | task | metric | before | after |", "|---|---|---|---:|---:|"]
+    head = ["| split | task | metric | before | after | 95 % interval |", "|---|---|---|---:|---:|---:|"]
     return "## Metrics\n\nOn the same samples; before is the backbone with a new, untrained head.\n\n" + "\n".join(
         head + rows
     )
@@ -120,8 +123,19 @@ def _limits(manifest: dict[str, Any]) -> str:
 
 - Measured only on this corpus ({splits}). On other domains, languages and periods its quality is unknown.
 - Fairness between groups, countries and languages was not measured.
-- Scores are the model's own and were not calibrated: do not read them as probabilities of being right.
+- {_calibrated(manifest)}
 - What the backbone learnt before, and its licence, are its publisher's to say; nothing here examined them."""
+
+
+def _calibrated(manifest: dict[str, Any]) -> str:
+    for fitted in (manifest.get("calibration") or {}).values():
+        error = fitted["test_ece"]
+        return (
+            f"`gb predict` and the endpoint divide logits by the temperature {_number(fitted['temperature'])}, fitted "
+            f"on validation: the calibration error on test is {_number(error['after'])} with it and "
+            f"{_number(error['before'])} without. Other ways to load the model leave it out."
+        )
+    return "Scores are the model's own and were not calibrated: do not read them as probabilities of being right."
 
 
 def _flat(metrics: dict[str, Any]) -> dict[tuple[str, str, str], float]:
@@ -136,6 +150,10 @@ def _flat(metrics: dict[str, Any]) -> dict[tuple[str, str, str], float]:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4g}"
+
+
+def _interval(ends: list[float] | None) -> str:
+    return "–" if ends is None else f"{_number(ends[0])} to {_number(ends[1])}"
 
 
 def _plain(value: Any) -> str:

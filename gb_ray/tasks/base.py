@@ -43,6 +43,43 @@ class Base:
         """The task with its state, learnt from the train split unless it has one already. Raises UserError."""
         return self
 
+    headline = "loss"
+    """The metric by which models and parts of a split are ranked."""
+
+    of_whole: frozenset[str] = frozenset()
+    """Metrics that say nothing of a part of a split."""
+
+    def statistics(
+        self, logits: list[NDArray[np.floating]], targets: list[Any], labels: list[str]
+    ) -> NDArray[np.float64]:
+        """float64 [samples, k] of what was `kept`: numbers whose sums over samples decide every metric.
+
+        The first is how many answers the sample was asked for, the second the sum of their losses.
+        """
+        raise NotImplementedError
+
+    def from_sums(self, sums: NDArray[np.float64], labels: list[str]) -> dict[str, NDArray[np.float64]]:
+        """Each metric [...] of sums of statistics [..., k]; NaN where it is not defined."""
+        raise NotImplementedError
+
+    def metrics(self, logits: list[NDArray[np.floating]], targets: list[Any], labels: list[str]) -> dict[str, float]:
+        """The metrics of all samples together; one that is not defined on them is absent."""
+        sums = self.statistics(logits, targets, labels).sum(axis=0)
+        return {name: float(value) for name, value in self.from_sums(sums, labels).items() if not np.isnan(value)}
+
+    def decisions(
+        self, logits: list[NDArray[np.floating]], targets: list[Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
+        """Logits [decisions, choices] and the right choices [decisions]; None for a task that gives no probabilities.
+
+        The softmax of the logits are the probabilities of its answers, before they are divided by a temperature.
+        """
+        return None
+
+    def names(self, target: Any, labels: list[str]) -> set[str]:
+        """The labels under which a sample counts when a split is looked at by label."""
+        return set()
+
     def kept(self, logits: NDArray[np.float32], label: Any) -> NDArray[np.floating]:
         """What `metrics` wants of a sample: logits [labels], or what is made of [tokens, labels], padding included."""
         return logits
@@ -125,6 +162,19 @@ class PerToken(Base):
     def blank(self, tokens: int) -> NDArray[np.int32]:
         """The labels of a sample that only fills a place."""
         return np.full(tokens, IGNORED, np.int32)
+
+
+def share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:
+    """part / whole, and 0 where both are."""
+    return np.asarray(part / np.where(whole == 0, 1, whole))
+
+
+def macro_f1(right: NDArray[np.float64], named: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[...] of counts [..., labels]: the mean F1 of the labels that are true or answered somewhere, 0 without any.
+
+    `named` is how often a label is true plus how often it is answered.
+    """
+    return share(share(2 * right, named).sum(axis=-1), (named > 0).sum(axis=-1).astype(np.float64))
 
 
 def numbered(names: list[str]) -> dict[str, Any]:

@@ -115,17 +115,23 @@ class CausalLm(PerToken):
         return torch.nn.functional.cross_entropy(told, asked, ignore_index=IGNORED, reduction="sum")
 
     def kept(self, logits: NDArray[np.float32], label: Any) -> NDArray[np.floating]:
-        """float64 [2]: the cross entropy summed over the tokens that are learnt, and how many they are."""
+        """float64 [2]: how many tokens are learnt, and the sum of their cross entropies."""
         places = np.flatnonzero(np.asarray(label) != IGNORED)
         told = logits[places - 1].astype(np.float64)
         told -= told.max(axis=-1, keepdims=True)
         right = told[np.arange(len(places)), np.asarray(label)[places]]
-        return np.array([(np.log(np.exp(told).sum(axis=-1)) - right).sum(), len(places)])
+        return np.array([len(places), (np.log(np.exp(told).sum(axis=-1)) - right).sum()])
 
-    def metrics(self, logits: list[NDArray[np.floating]], targets: list[Any], labels: list[str]) -> dict[str, float]:
+    def statistics(
+        self, logits: list[NDArray[np.floating]], targets: list[Any], labels: list[str]
+    ) -> NDArray[np.float64]:
+        """What was kept."""
+        return np.stack(logits).astype(np.float64)
+
+    def from_sums(self, sums: NDArray[np.float64], labels: list[str]) -> dict[str, NDArray[np.float64]]:
         """loss (mean cross entropy a token that is learnt, in nats) and perplexity, its exponential."""
-        entropy, count = np.sum(logits, axis=0)
-        return {"loss": float(entropy / count), "perplexity": float(np.exp(entropy / count))}
+        loss = sums[..., 1] / sums[..., 0]
+        return {"loss": loss, "perplexity": np.exp(loss)}
 
     def _contents(self, fields: dict[str, Any]) -> list[str]:
         if self.section.messages:

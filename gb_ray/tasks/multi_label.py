@@ -12,7 +12,8 @@ from gb_ray.corpus.clean.text import clean_text
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.corpus.encoder import Reject
 from gb_ray.section import UserError
-from gb_ray.tasks.base import WholeText
+from gb_ray.tasks.area import roc_auc
+from gb_ray.tasks.base import WholeText, macro_f1, share
 from gb_ray.tasks.label import label_name
 from gb_ray.tasks.section import SequenceClassificationSection
 from gb_ray.tasks.tokenizer import column
@@ -27,6 +28,8 @@ ABSENT = -1
 class MultiLabel(WholeText):
     """The task `sequence-classification` with `multi_label`. `backbone` is the folder of the tokenizer."""
 
+    headline = "micro_f1"
+    of_whole = frozenset({"macro_f1", "roc_auc"})
     architecture = "AutoModelForSequenceClassification"
     fields = pa.schema({"text": pa.string(), "label_names": pa.list_(pa.string())})
     samples = pa.schema({"input_ids": pa.list_(pa.int32()), "label": pa.list_(pa.int32())})
@@ -101,33 +104,48 @@ class MultiLabel(WholeText):
         )
         return per_label / logits.shape[1]
 
-    def metrics(self, logits: list[NDArray[np.floating]], targets: list[Any], labels: list[str]) -> dict[str, float]:
-        """micro_f1, macro_f1, exact_match, roc_auc and loss, from logits [labels] a sample; a label is given above 0.5.
+    def statistics(
+        self, logits: list[NDArray[np.floating]], targets: list[Any], labels: list[str]
+    ) -> NDArray[np.float64]:
+        """[1, loss, all right, area, and of each label: right, true or answered] of logits [labels] a sample.
+
+        A label is answered above 0.5.
+        """
+        table = np.stack(logits).astype(np.float64)
+        truth, answers = _hot(targets, len(labels)), table > 0
+        losses = (np.logaddexp(0, table) - table * truth).mean(axis=1)
+        by_label = [truth & answers, truth.astype(np.float64) + answers]
+        whole = [np.ones(len(table)), losses, (truth == answers).all(axis=1), roc_auc(table, truth)]
+        return np.column_stack([*whole, *by_label])
+
+    def from_sums(self, sums: NDArray[np.float64], labels: list[str]) -> dict[str, NDArray[np.float64]]:
+        """micro_f1, macro_f1, exact_match, loss and roc_auc.
 
         macro_f1 averages over the labels in targets or answers; roc_auc over those that some samples have and some
-        have not, and is absent when there are none. An F1 without anything to find or found is 0. exact_match is the
-        share of samples with exactly the right labels.
+        have not, and is not defined when there are none. An F1 without anything to find or found is 0. exact_match is
+        the share of samples with exactly the right labels.
         """
-        from sklearn.metrics import roc_auc_score
-
-        table = np.stack(logits).astype(np.float64)
-        truth = np.zeros(table.shape, bool)
-        for row, target in zip(truth, targets, strict=True):
-            row[np.asarray(target, np.int64)] = True
-        answers = table > 0
-        right, named = (truth & answers).sum(axis=0), truth.sum(axis=0) + answers.sum(axis=0)
-        seen = named > 0
-        both = truth.any(axis=0) & ~truth.all(axis=0)
-        found = {
-            "micro_f1": float(2 * right.sum() / max(1, named.sum())),
-            "macro_f1": float((2 * right[seen] / named[seen]).mean()) if seen.any() else 0.0,
-            "exact_match": float((truth == answers).all(axis=1).mean()),
-            "loss": float((np.logaddexp(0, table) - table * truth).mean()),
+        count, loss, exact, area = np.moveaxis(sums[..., :4], -1, 0)
+        right, named = sums[..., 4 : 4 + len(labels)], sums[..., 4 + len(labels) :]
+        return {
+            "micro_f1": share(2 * right.sum(axis=-1), named.sum(axis=-1)),
+            "macro_f1": macro_f1(right, named),
+            "exact_match": exact / count,
+            "loss": loss / count,
+            "roc_auc": area / count,
         }
-        if both.any():
-            areas = [roc_auc_score(truth[:, i], table[:, i]) for i in np.flatnonzero(both)]
-            found["roc_auc"] = float(np.mean(areas))
-        return found
+
+    def decisions(
+        self, logits: list[NDArray[np.floating]], targets: list[Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
+        """One a sample and label: that it is not there, or that it is."""
+        table = np.stack(logits).astype(np.float64)
+        there = table.ravel()
+        return np.column_stack([np.zeros(len(there)), there]), _hot(targets, table.shape[1]).ravel().astype(np.int64)
+
+    def names(self, target: Any, labels: list[str]) -> set[str]:
+        """Its labels."""
+        return {labels[number] for number in target}
 
     def answer(self, text: str, offsets: list[tuple[int, int]], logits: NDArray[np.float32], labels: list[str]) -> Any:
         """The labels of a text whose probability is above 0.5, and the probability of every label."""
@@ -136,3 +154,11 @@ class MultiLabel(WholeText):
             "labels": [name for name, logit in zip(labels, logits, strict=True) if logit > 0],
             "probabilities": {name: float(score) for name, score in zip(labels, scores, strict=True)},
         }
+
+
+def _hot(targets: list[Any], labels: int) -> NDArray[np.bool_]:
+    """Which labels [samples, labels] each sample has."""
+    truth = np.zeros((len(targets), labels), bool)
+    for row, target in zip(truth, targets, strict=True):
+        row[np.asarray(target, np.int64)] = True
+    return truth

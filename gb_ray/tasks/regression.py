@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import asdict
 from decimal import Decimal
@@ -106,21 +105,33 @@ class Regression(WholeText):
 
         return torch.nn.functional.mse_loss(logits.float(), targets, reduction="sum") / logits.shape[1]
 
-    def metrics(self, logits: list[NDArray[np.floating]], targets: list[Any], labels: list[str]) -> dict[str, float]:
+    def statistics(
+        self, logits: list[NDArray[np.floating]], targets: list[Any], labels: list[str]
+    ) -> NDArray[np.float64]:
+        """[1, mean square error, and of each target: error, square error, value, square value], in deviations.
+
+        Errors count without their sign. Values count from the first sample's, so that one that never differs sums to 0.
+        """
+        truth = self.scale.standard(np.stack(targets))
+        errors, apart = np.abs(np.stack(logits) - truth), truth - truth[0]
+        whole = [np.ones(len(truth)), (errors**2).mean(axis=1)]
+        return np.column_stack([*whole, errors, errors**2, apart, apart**2])
+
+    def from_sums(self, sums: NDArray[np.float64], labels: list[str]) -> dict[str, NDArray[np.float64]]:
         """mae_TARGET, rmse_TARGET (in its own unit) and r2_TARGET of each, and loss (mean square, in deviations).
 
-        r2 is one less the squared error over that of always answering the mean of these samples; it is absent for a
-        target that does not differ among them.
+        r2 is one less the squared error over that of always answering the mean of these samples; it is not defined
+        for a target that does not differ among them.
         """
-        answers, truth = np.stack(logits), np.stack(targets).astype(np.float64)
-        found = {"loss": float(((answers - self.scale.standard(truth)) ** 2).mean())}
-        errors = self.scale.own(answers) - truth
-        spread, differs = truth.var(axis=0), np.ptp(truth, axis=0) > 0
+        means = sums / sums[..., :1]
+        found = {"loss": means[..., 1]}
+        error, square, value, squared = np.moveaxis(means[..., 2:].reshape(*means.shape[:-1], 4, -1), -2, 0)
+        spread = squared - value**2
+        spread = np.where(spread > 1e-12 * squared, spread, np.nan)  # below, it is rounding
         for i, name in enumerate(self.section.targets):
-            square = float((errors[:, i] ** 2).mean())
-            found |= {f"mae_{name}": float(np.abs(errors[:, i]).mean()), f"rmse_{name}": math.sqrt(square)}
-            if differs[i]:
-                found[f"r2_{name}"] = 1 - square / float(spread[i])
+            unit = self.scale.sd[i]
+            found |= {f"mae_{name}": error[..., i] * unit, f"rmse_{name}": np.sqrt(square[..., i]) * unit}
+            found[f"r2_{name}"] = 1 - square[..., i] / spread[..., i]
         return found
 
     def answer(self, text: str, offsets: list[tuple[int, int]], logits: NDArray[np.float32], labels: list[str]) -> Any:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from gb_ray.corpus.clean.text import clean_text
 from gb_ray.corpus.encoder import Reject
-from gb_ray.tasks.base import WholeText
+from gb_ray.tasks.area import roc_auc
+from gb_ray.tasks.base import WholeText, macro_f1
 from gb_ray.tasks.label import label_name
 from gb_ray.tasks.section import SequenceClassificationSection
 
@@ -22,6 +23,8 @@ class SequenceClassification(WholeText):
     """The task `sequence-classification`. `backbone` is the folder of the tokenizer."""
 
     chooses_one = True
+    headline = "accuracy"
+    of_whole = frozenset({"macro_f1", "roc_auc"})
     architecture = "AutoModelForSequenceClassification"
     fields = pa.schema({"text": pa.string(), "label_name": pa.string()})
     samples = pa.schema({"input_ids": pa.list_(pa.int32()), "label": pa.int32()})
@@ -75,25 +78,45 @@ class SequenceClassification(WholeText):
         smoothing = self.section.label_smoothing
         return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum", label_smoothing=smoothing)
 
-    def metrics(self, logits: list[NDArray[np.floating]], targets: list[Any], labels: list[str]) -> dict[str, float]:
-        """accuracy, macro_f1, roc_auc (one against the rest, macro) and loss, from logits [labels] a sample.
+    def statistics(
+        self, logits: list[NDArray[np.floating]], targets: list[Any], labels: list[str]
+    ) -> NDArray[np.float64]:
+        """[1, loss, right, area, and of each label: right, true or answered] of logits [labels] a sample."""
+        truth = np.asarray(targets)
+        scores = probabilities(np.stack(logits).astype(np.float64))
+        losses = -np.log(np.clip(scores[np.arange(len(truth)), truth], 1e-12, 1))
+        every = np.eye(len(labels))
+        true, answered = every[truth], every[scores.argmax(axis=1)]
+        right = true * answered
+        area = np.full(len(truth), np.nan)
+        if true.any(axis=0).all():
+            # Of two labels one says it all.
+            area = roc_auc(scores[:, 1:], true[:, 1:] > 0) if len(labels) == 2 else roc_auc(scores, true > 0)
+        return np.column_stack([np.ones(len(truth)), losses, right.sum(axis=1), area, right, true + answered])
 
-        macro_f1 averages over the labels in targets or answers; roc_auc is absent when a label has no sample.
+    def from_sums(self, sums: NDArray[np.float64], labels: list[str]) -> dict[str, NDArray[np.float64]]:
+        """accuracy, macro_f1, loss and roc_auc (one against the rest, macro).
+
+        macro_f1 averages over the labels in targets or answers; roc_auc is not defined when a label has no sample.
         """
-        from sklearn.metrics import accuracy_score, f1_score, roc_auc_score
-
-        table, truth = np.stack(logits).astype(np.float64), np.asarray(targets)
-        scores = probabilities(table)
-        answers = scores.argmax(axis=1)
-        found = {
-            "accuracy": float(accuracy_score(truth, answers)),
-            "macro_f1": float(f1_score(truth, answers, average="macro")),
-            "loss": float(-np.log(np.clip(scores[np.arange(len(truth)), truth], 1e-12, 1)).mean()),
+        count, loss, right, area = np.moveaxis(sums[..., :4], -1, 0)
+        by_label = sums[..., 4 : 4 + len(labels)], sums[..., 4 + len(labels) :]
+        return {
+            "accuracy": right / count,
+            "macro_f1": macro_f1(*by_label),
+            "loss": loss / count,
+            "roc_auc": area / count,
         }
-        if len(np.unique(truth)) == len(labels):
-            score = scores[:, 1] if len(labels) == 2 else scores
-            found["roc_auc"] = float(roc_auc_score(truth, score, multi_class="ovr", average="macro"))
-        return found
+
+    def decisions(
+        self, logits: list[NDArray[np.floating]], targets: list[Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
+        """One a sample."""
+        return np.stack(logits).astype(np.float64), np.asarray(targets, np.int64)
+
+    def names(self, target: Any, labels: list[str]) -> set[str]:
+        """The label."""
+        return {labels[target]}
 
     def answer(self, text: str, offsets: list[tuple[int, int]], logits: NDArray[np.float32], labels: list[str]) -> Any:
         """The label of a text with the probability of every label."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from gb_ray.corpus.clean.text import clean_text, fold
 from gb_ray.corpus.encoder import Reject
-from gb_ray.tasks.base import IGNORED, PerToken
+from gb_ray.tasks.base import IGNORED, PerToken, share
 from gb_ray.tasks.section import TokenClassificationSection
 from gb_ray.tasks.sequence_classification import probabilities
 from gb_ray.tasks.tokenizer import column, needs_blank, tokenizer
@@ -32,6 +32,7 @@ class TokenClassification(PerToken):
     """The task `token-classification`. `backbone` is the folder of the tokenizer."""
 
     chooses_one = True
+    headline = "entity_f1"
     architecture = "AutoModelForTokenClassification"
     fields = pa.schema({"tokens": pa.list_(pa.string()), "tags": pa.list_(pa.string())})
     samples = pa.schema({"input_ids": pa.list_(pa.int32()), "label": pa.list_(pa.int32())})
@@ -122,22 +123,44 @@ class TokenClassification(PerToken):
         flat = logits.float().flatten(0, 1)
         return torch.nn.functional.cross_entropy(flat, targets.flatten(), ignore_index=IGNORED, reduction="sum")
 
-    def metrics(self, logits: list[NDArray[np.floating]], targets: list[Any], labels: list[str]) -> dict[str, float]:
-        """entity_f1, entity_precision, entity_recall (seqeval: span and type must agree), and accuracy of words."""
-        from seqeval.metrics import f1_score, precision_score, recall_score
+    def statistics(
+        self, logits: list[NDArray[np.floating]], targets: list[Any], labels: list[str]
+    ) -> NDArray[np.float64]:
+        """[words, loss, words that are right, entities that are right, found, there] of logits [tokens, labels]."""
+        from seqeval.metrics.sequence_labeling import get_entities
 
-        truth, answers = [], []
-        for scores, target in zip(logits, targets, strict=True):
+        rows = []
+        for table, target in zip(logits, targets, strict=True):
             asked = np.asarray(target) != IGNORED
-            truth.append([labels[i] for i in np.asarray(target)[asked]])
-            answers.append([labels[i] for i in scores[: len(asked)][asked].argmax(axis=-1)])
-        right = sum(a == b for one, other in zip(truth, answers, strict=True) for a, b in zip(one, other, strict=True))
+            truth, told = np.asarray(target)[asked], table[: len(asked)][asked].astype(np.float64)
+            answers = told.argmax(axis=-1)
+            there, found = (set(get_entities([labels[i] for i in tags])) for tags in (truth, answers))
+            loss = -np.log(np.clip(probabilities(told)[np.arange(len(truth)), truth], 1e-12, 1)).sum()
+            entities = len(there & found), len(found), len(there)
+            rows.append((len(truth), loss, int((truth == answers).sum()), *entities))
+        return np.array(rows, np.float64)
+
+    def from_sums(self, sums: NDArray[np.float64], labels: list[str]) -> dict[str, NDArray[np.float64]]:
+        """entity_f1, entity_precision, entity_recall (as seqeval: span and type must agree), and accuracy of words."""
+        words, _, right_words, right, found, there = np.moveaxis(sums, -1, 0)
         return {
-            "entity_f1": float(f1_score(truth, answers, zero_division=0)),
-            "entity_precision": float(precision_score(truth, answers, zero_division=0)),
-            "entity_recall": float(recall_score(truth, answers, zero_division=0)),
-            "accuracy": right / max(1, sum(map(len, truth))),
+            "entity_f1": share(2 * right, found + there),
+            "entity_precision": share(right, found),
+            "entity_recall": share(right, there),
+            "accuracy": share(right_words, words),
         }
+
+    def decisions(
+        self, logits: list[NDArray[np.floating]], targets: list[Any]
+    ) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
+        """One a word."""
+        flat = np.concatenate([np.asarray(target) for target in targets])
+        told = np.concatenate([table[: len(target)] for table, target in zip(logits, targets, strict=True)])
+        return told[flat != IGNORED].astype(np.float64), flat[flat != IGNORED].astype(np.int64)
+
+    def names(self, target: Any, labels: list[str]) -> set[str]:
+        """The kinds of its entities."""
+        return {labels[i][2:] for i in target if i != IGNORED and labels[i] != "O"}
 
     def answer(self, text: str, offsets: list[tuple[int, int]], logits: NDArray[np.float32], labels: list[str]) -> Any:
         """The entities of a text: characters [start, end), label, and the least probability among their words.

@@ -1,4 +1,4 @@
-"""Metrics of a model on a split: every row once, on as many Ray tasks as asked for."""
+"""A model's outputs on a split: every row once, on as many Ray tasks as asked for."""
 
 from __future__ import annotations
 
@@ -26,26 +26,22 @@ Scored = list[tuple[str, NDArray[np.floating], Any]]
 
 def evaluate(
     make_model: Callable[[], torch.nn.Module], task: Task, corpus: Corpus, split: str, workers: int = 1
-) -> dict[str, float]:
-    """The task's metrics of the model that `make_model` returns, in fp32 on CPU, over every sample of a split.
+) -> Scored:
+    """What the task keeps of the outputs of the model that `make_model` returns, in fp32 on CPU, in order of id.
 
     `make_model` travels to the tasks; a model does not. Ray must be up. The same model, split and layout give the same
-    logits on every machine with the same libraries, so another process can reproduce the numbers. Raises UserError when
-    the corpus has no such split.
+    logits on every machine with the same libraries, so another process can reproduce the numbers. `task` is prepared.
+    Raises UserError when the corpus has no such split.
     """
     if split not in corpus.manifest.splits:
         raise UserError(f"{corpus.uri}: no split {split!r}; it has {', '.join(corpus.manifest.splits)}")
-    task = task.prepare(corpus)
     workers = min(workers, 1 + corpus.manifest.splits[split].samples // WORTH_A_TASK)
     shares = ray.get([_score.remote(make_model, task, corpus.folder, split, w, workers) for w in range(workers)])
     scored: Scored = sorted((entry for share in shares for entry in share), key=lambda entry: entry[0])
     expected = corpus.manifest.splits[split].samples
     if len({entry[0] for entry in scored}) != expected or len(scored) != expected:
         raise RuntimeError(f"{split}: {len(scored)} samples scored, the corpus has {expected}")
-    if not scored:
-        return {}
-    found = task.metrics([entry[1] for entry in scored], [entry[2] for entry in scored], corpus.manifest.labels)
-    return {name: round(value, 6) for name, value in found.items()}
+    return scored
 
 
 @ray.remote(num_cpus=1)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gb_ray.train.account.journal import replace
+from gb_ray.train.account.power import Meter
 
 FOLDER = "lives"
 TICK_S = 1.0
@@ -25,7 +26,7 @@ class Life:
         folder = run / FOLDER
         folder.mkdir(exist_ok=True)
         self._path = folder / f"{1 + len(list(folder.glob('*.json'))):04d}.json"
-        self._began = began or time.time()
+        self._began, self._meter = began or time.time(), Meter()
         self._phases: list[list[Any]] = []
         self._ended: str | None = None
         self._lock, self._closing = threading.Lock(), threading.Event()
@@ -68,5 +69,6 @@ class Life:
                     "seen": time.time(),
                     "phases": self._phases,
                     "ended": self._ended,
+                    "joules": self._meter.joules(),
                 },
             )

@@ -1,0 +1,1 @@
+"""What a result is worth: intervals, comparisons, parts of a split, and whether probabilities can be believed."""

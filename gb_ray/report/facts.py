@@ -1,0 +1,102 @@
+"""What a page about a run is made of, read from the run's folder and its corpus."""
+
+from __future__ import annotations
+
+import json
+import platform
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from gb_ray.corpus.corpus import Corpus
+from gb_ray.corpus.sources.remote import Unreachable
+from gb_ray.measure.scores import FOLDER, Scores
+from gb_ray.model import package
+from gb_ray.report import errors
+from gb_ray.report.energy import Energy, energy
+from gb_ray.section import UserError
+from gb_ray.train.account import life
+from gb_ray.train.account.beat import beats
+from gb_ray.train.account.goodput import Seconds, goodput
+from gb_ray.train.run import Run, read_json
+
+SHOWN_FROM = ("gb_ray", "torch", "transformers", "deepspeed", "ray", "mlflow")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """`journal` are its steps, a resumed one once; `attempts` (began, ended, whether by itself) each start."""
+
+    name: str
+    account: dict[str, Any]
+    manifest: dict[str, Any]
+    journal: list[dict[str, float]]
+    attempts: list[tuple[float, float, bool]]
+    began: float
+    ended: float
+    goodput: Seconds
+    energy: Energy | None
+    worst: list[dict[str, Any]]
+    confusion: list[list[int]] | None
+    versions: dict[str, str]
+
+    @property
+    def task(self) -> str:
+        """Its task's name."""
+        return str(next(iter(self.manifest["tasks"])))
+
+    @property
+    def split(self) -> str:
+        """The split that the page tells of: test, or validation when there is no test."""
+        return "test" if "test" in self.account["metrics"] else next(iter(self.account["metrics"]), "test")
+
+
+def facts(run: Run) -> Facts:
+    """Of a run whose training has ended. Raises UserError for another."""
+    if "account" not in run.state or "compared" not in run.state["account"]:
+        raise UserError(f"{run.path.name}: nothing was measured of it yet; a report is of a run that has ended")
+    account, manifest = run.state["account"], package.read(run.model)
+    attempts = [read_json(path) for path in sorted((run.path / "attempts").glob("*.json"))]
+    lives = [read_json(path) for path in sorted((run.path / life.FOLDER).glob("*.json"))]
+    spent = goodput(run.path)
+    task = package.task_of(run.model, manifest)
+    split = "test" if "test" in account["metrics"] else next(iter(account["metrics"]), None)
+    scores = Scores.open(run.path / FOLDER / f"after-{split}.parquet", task) if split else None
+    return Facts(
+        name=run.path.name,
+        account=account,
+        manifest=manifest,
+        journal=_journal(run.journal),
+        attempts=[(one["began"], one["began"] + sum(one["seconds"].values()), one["ended"]) for one in attempts],
+        began=min(one["began"] for one in (lives or attempts)),
+        ended=max(one.get("seen", one["began"]) for one in (lives or attempts)),
+        goodput=spent,
+        energy=None
+        if any(beat.gpu_memory for beat in beats(run.path))
+        else energy(spent, account["workers"], [one.get("joules") for one in lives]),
+        worst=errors.worst(scores, _corpus(account), split) if scores and split else [],
+        confusion=errors.confusion(scores) if scores else None,
+        versions={"python": platform.python_version(), **{name: version(name) for name in SHOWN_FROM}},
+    )
+
+
+def _corpus(account: dict[str, Any]) -> Corpus | None:
+    """The corpus where it was; without it a page has no texts."""
+    where = account["corpus"]["path"]
+    with suppress(UserError, Unreachable, OSError):
+        corpus = Corpus.open(where if "://" in where else Path(where))
+        return corpus if corpus.manifest.digest == account["corpus"]["digest"] else None
+    return None
+
+
+def _journal(path: Path) -> list[dict[str, float]]:
+    """After a restart steps come again: the last word on each counts. A line that was cut short is none."""
+    steps: dict[int, dict[str, float]] = {}
+    if path.is_file():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            with suppress(ValueError):
+                entry = json.loads(line)
+                steps[entry["step"]] = entry["metrics"]
+    return [steps[step] for step in sorted(steps)]

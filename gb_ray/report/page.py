@@ -1,0 +1,207 @@
+"""The page: sections in the order in which a reader asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import yaml
+
+from gb_ray.measure.slices import FEWEST, Slice
+from gb_ray.measure.table import by_luck, changed, number, span
+from gb_ray.report import charts
+from gb_ray.report.energy import told
+from gb_ray.report.facts import Facts
+from gb_ray.report.markup import Markup, element, join, table
+from gb_ray.report.style import STYLE
+
+LABELS_SHOWN = 40
+SLICES_SHOWN = 12
+_TAKEN = ("filtered", "quarantined", "dropped", "duplicates", "near_duplicates", "leaks")
+
+
+def page(facts: Facts) -> str:
+    """One HTML document that needs nothing but itself."""
+    head = element(
+        "head",
+        Markup('<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'),
+        element("title", f"{facts.name}: report"),
+        element("style", Markup(STYLE)),
+    )
+    sections = (_title, _results, _slices, _calibration, _confusion, _worst, _curves, _data, _time, _origin)
+    body = element("body", element("main", *(join(section(facts)) for section in sections)))
+    return f'<!doctype html>\n<html lang="en">{head}{body}</html>\n'
+
+
+def verdict(facts: Facts) -> str:
+    """In one or two sentences: how good it is, how sure that is, and since when."""
+    split, task = facts.split, facts.task
+    metrics = facts.account["metrics"].get(split, {}).get(task)
+    if not metrics:
+        return "No split held samples out, so nothing is known of its quality."
+    name, value = next(iter(metrics.items()))
+    ends = facts.account["intervals"][split][task].get(name)
+    sure = f" (95 % interval {span(ends)})" if ends else ""
+    text = f"On {facts.account['corpus']['splits'][split]:,} {split} samples {_words(name)} is {number(value)}{sure}"
+    change = facts.account["compared"][split][task].get(name)
+    if change is None:
+        return f"{text}."
+    how = {"b": "better than", "a": "worse than", None: "not surely different from"}[change["better"]]
+    return f"{text}: {how} before training, when it was {number(change['a'])}."
+
+
+def _title(facts: Facts) -> Iterator[Markup]:
+    account = facts.account
+    yield element("h1", facts.manifest["name"])
+    model = account.get("model", {}).get("uri", "not registered")
+    yield element("p", f"run {facts.name} · {model} · {_moment(facts.ended)}", class_="quiet")
+    yield element("p", verdict(facts), class_="verdict")
+
+
+def _results(facts: Facts) -> Iterator[Markup]:
+    account, task = facts.account, facts.task
+    for split in sorted(account["metrics"], key=lambda split: split != facts.split):
+        rows = []
+        for name, value in account["metrics"][split][task].items():
+            before = account["before"][split][task].get(name)
+            ends = account["intervals"][split][task].get(name)
+            moved = changed(account["compared"][split][task].get(name))
+            rows.append(
+                [_words(name), charts.span(before, value, ends), number(before), number(value), span(ends), *moved]
+            )
+        yield element("h2", f"Results on {split}")
+        yield element("p", "The ring is before training, the dot after it, the bar its 95 % interval.", class_="quiet")
+        yield table(["", "", "before", "after", "95 % interval", "change", "95 % interval", "p"], rows, left=2)
+
+
+def _slices(facts: Facts) -> Iterator[Markup]:
+    found = facts.account["slices"].get(facts.split, {}).get(facts.task, [])
+    if not found:
+        return
+    ranked = [one for one in found if one["behind"] is not None]
+    small = [one for one in found if one["behind"] is None]
+    weak = sum(one["behind"] > 0 for one in ranked)
+    yield element("h2", "Where it is weaker")
+    text = (
+        f"Behind the whole {facts.split} split: {weak} of {len(ranked)} slices, {by_luck(len(ranked))} of them by luck."
+    )
+    yield element("p", f"{text} The weakest come first.")
+    yield _listed(ranked[:SLICES_SHOWN])
+    if small:
+        summary = element("summary", f"{len(small)} more with fewer than {FEWEST} samples, too few to rank")
+        yield element("details", summary, _listed(small[: 4 * SLICES_SHOWN]))
+
+
+def _listed(slices: list[Slice]) -> Markup:
+    rows = []
+    for one in slices:
+        name, value = next(iter(one["metrics"].items()))
+        ends = one["intervals"].get(name)
+        cells = [f"{one['samples']:,}", _words(name), number(value), span(ends)]
+        rows.append([one["by"], one["name"], charts.span(None, value, ends), *cells])
+    return table(["by", "", "", "samples", "", "value", "95 % interval"], rows, left=3)
+
+
+def _calibration(facts: Facts) -> Iterator[Markup]:
+    fitted = facts.account["calibration"].get(facts.task)
+    if not fitted:
+        return
+    error = fitted["test_ece"]
+    yield element("h2", "Can its probabilities be believed?")
+    text = (
+        f"Confidence is off by {number(error['before'])} on average as trained, and by {number(error['after'])} with "
+        f"the temperature {fitted['temperature']:.3f}, fitted on {fitted['fitted_on']:,} validation decisions: the "
+        f"endpoint answers with the latter. On so few samples that of an honest model would be {number(error['luck'])} "
+        "by luck. On the diagonal a model is right as often as it says."
+    )
+    yield element("p", text)
+    plots = {"as trained": fitted["bins"]["before"], "as served": fitted["bins"]["after"]}
+    yield element("div", *(charts.reliability(name, bins) for name, bins in plots.items()), class_="row")
+
+
+def _confusion(facts: Facts) -> Iterator[Markup]:
+    labels = next(iter(facts.manifest["tasks"].values()))["labels"]
+    if facts.confusion is None or len(labels) > LABELS_SHOWN:
+        return
+    yield element("h2", "What it confuses")
+    yield element("p", "A row for each true label, a column for each answer.", class_="quiet")
+    yield element("div", charts.confusion(facts.confusion, labels), class_="wide")
+
+
+def _worst(facts: Facts) -> Iterator[Markup]:
+    if not facts.worst:
+        return
+    yield element("h2", "What it was most wrong about")
+    if not any(one["text"] for one in facts.worst):
+        yield element("p", "The texts are not here: the corpus was moved, or keeps none.", class_="quiet")
+    rows = [[one["text"] or one["id"], one["truth"], one["answer"], number(one["loss"])] for one in facts.worst]
+    yield table(["text", "true", "answered", "loss"], rows, left=3)
+
+
+def _curves(facts: Facts) -> Iterator[Markup]:
+    yield element("h2", "Training")
+    account = facts.account
+    text = f"{account['steps']:,} steps, {account['samples_seen']:,} samples and {account['tokens_seen']:,} tokens on "
+    yield element("p", f"{text}{account['workers']} workers with ZeRO {account['zero']} in {account['precision']}.")
+    named = {"loss": "loss", "lr": "learning rate", "tokens_per_s": "tokens a second"}
+    if facts.journal:
+        curves = (charts.curve(name, [step[key] for step in facts.journal]) for key, name in named.items())
+        yield element("div", *curves, class_="row")
+
+
+def _data(facts: Facts) -> Iterator[Markup]:
+    corpus = facts.account["corpus"]
+    yield element("h2", "Where the rows went")
+    rows = [["read", charts.share(1, 1), f"{corpus['read']:,}"]]
+    for name in _TAKEN:
+        if corpus[name]:
+            rows.append([_words(name), charts.share(corpus[name], corpus["read"], "bad"), f"{corpus[name]:,}"])
+    rows += [
+        [split, charts.share(count, corpus["read"]), f"{count:,}"] for split, count in corpus["splits"].items() if count
+    ]
+    yield table(["", "", "rows"], rows, left=2)
+
+
+def _time(facts: Facts) -> Iterator[Markup]:
+    yield element("h2", "Where the time went")
+    spent = {name: seconds for name, seconds in facts.goodput.items() if seconds > 0}
+    whole = sum(spent.values())
+    bad = ("restart", "lost", "away")
+    rows = [
+        [name, charts.share(seconds, whole, "bad" if name in bad else ""), f"{seconds:,.1f}", f"{seconds / whole:.0%}"]
+        for name, seconds in spent.items()
+    ]
+    yield table(["", "", "seconds", ""], rows, left=2)
+    count = len(facts.attempts)
+    yield element("p", f"The workers were started {'once' if count == 1 else f'{count} times'}.")
+    yield element("div", charts.timeline(facts.began, facts.ended, facts.attempts), class_="wide")
+    yield element("p", told(facts.energy))
+
+
+def _origin(facts: Facts) -> Iterator[Markup]:
+    manifest, code = facts.manifest, facts.manifest["code"]
+    digests = {
+        "weights": manifest["weights_sha256"],
+        "corpus": manifest["corpus_digest"],
+        "recipe": manifest["recipe_digest"],
+        "code": code["sha256"],
+        "MLflow run": manifest["run_id"],
+    }
+    yield element("h2", "How to get it again")
+    yield table(["", "sha256, or id"], [[name, element("code", value)] for name, value in digests.items()], left=2)
+    versions = ", ".join(f"{name} {found}" for name, found in facts.versions.items())
+    yield element("p", f"This page was written with {versions}.", class_="quiet")
+    model = facts.account.get("model", {}).get("uri", "MODEL")
+    commands = ["gb corpus build recipe.yaml", "gb finetune recipe.yaml"]
+    commands += [f"gb evaluate {model} --recipe recipe.yaml --split {split}" for split in facts.account["metrics"]]
+    yield element("pre", "\n".join(commands))
+    recipe = yaml.safe_dump(manifest["recipe"], sort_keys=False, allow_unicode=True)
+    yield element("details", element("summary", "recipe.yaml"), element("pre", recipe))
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")

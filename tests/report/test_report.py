@@ -1,0 +1,160 @@
+"""The page about a run: it has the run's figures, and needs nothing but itself."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import gb_json
+
+from gb_ray.measure.table import after_lines
+from gb_ray.report import charts, report
+from gb_ray.report.energy import WATTS_A_CORE, energy, told
+from gb_ray.report.facts import facts
+from gb_ray.section import UserError
+from gb_ray.train.run import Run, create
+
+ALONE = {"meta", "link", "img", "br", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Its elements, checked to be closed in order; its attributes, and its text."""
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.text = ""
+        self.feed(content)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attributes: list[Any]) -> None:
+        self.attributes += [(tag, name, value or "") for name, value in attributes]
+        if tag not in ALONE:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += f"{data} "
+
+
+@pytest.fixture
+def page(run: Run) -> Page:
+    return Page(report.write(run).read_text(encoding="utf-8"))
+
+
+def test_it_asks_nobody_for_anything(run: Run) -> None:
+    content = report.write(run).read_text(encoding="utf-8")
+    found = Page(content)
+    assert {tag for tag, _, _ in found.attributes}.isdisjoint({"script", "link", "img", "iframe", "object", "base"})
+    assert not [name for _, name, _ in found.attributes if name in ("src", "href", "srcset", "data", "action")]
+    assert not [name for _, name, _ in found.attributes if name.startswith("on")]
+    assert not re.search(r"https?:|//|url\(|@import|<script", content.replace("&quot;", ""))
+
+
+def test_it_has_the_figures_of_the_run(page: Page, run: Run) -> None:
+    account = run.state["account"]
+    for value in account["metrics"]["test"]["topic"].values():
+        assert f"{value:.3f}" in page.text
+    low, high = account["intervals"]["test"]["topic"]["accuracy"]
+    assert f"{low:.3f} to {high:.3f}" in page.text
+    for fact in ("10 steps", "262 samples", "4,567 tokens", "321", "models:/topics/4", "started 2 times"):
+        assert fact in page.text
+    assert f"{account['calibration']['topic']['temperature']:.3f}" in page.text
+    for digest in ("c" * 64, "d" * 64, "e" * 64, "r1"):
+        assert digest in page.text
+    verdict = page.text.index(f"accuracy is {account['metrics']['test']['topic']['accuracy']:.3f}")
+    assert verdict < page.text.index("Results on test") < page.text.index("Results on validation")
+    assert "better than before training" in page.text
+
+
+def test_what_others_wrote_is_text(page: Page) -> None:
+    """The name of this model has a tag in it."""
+    assert "topics <i>" in page.text
+
+
+def test_texts_that_are_not_there_are_said_to_be_missing(page: Page) -> None:
+    assert "The texts are not here" in page.text
+
+
+def test_a_step_that_was_done_twice_counts_once_and_half_a_line_is_none(run: Run) -> None:
+    found = facts(run)
+    assert [step["loss"] for step in found.journal] == pytest.approx([3 - step / 5 for step in range(10)])
+    assert [ended for _, _, ended in found.attempts] == [False, True]
+
+
+def test_the_worst_come_first_and_all_answers_are_counted(run: Run) -> None:
+    found = facts(run)
+    losses = [one["loss"] for one in found.worst]
+    assert losses == sorted(losses, reverse=True) and losses[0] > 1
+    assert all(one["truth"] != one["answer"] for one in found.worst[:5])
+    assert found.confusion is not None
+    assert sum(map(sum, found.confusion)) == 90
+    right = sum(found.confusion[i][i] for i in range(3)) / 90
+    assert right == pytest.approx(run.state["account"]["metrics"]["test"]["topic"]["accuracy"], abs=1e-6)
+
+
+def test_steps_done_again_are_energy_wasted() -> None:
+    spent = {"compute": 300.0, "lost": 60.0, "restart": 999.0, "away": 999.0, "paused": 999.0}
+    found = energy(spent, 2, [None])
+    assert found["core_seconds"] == 720 and not found["measured"]
+    assert found["wh"] == pytest.approx(720 * WATTS_A_CORE / 3600)
+    assert found["wasted"] == pytest.approx(found["wh"] / 6, abs=1e-3)
+    assert "estimate" in told(found)
+
+
+def test_energy_is_what_was_measured_if_every_life_was() -> None:
+    spent = {"compute": 30.0, "lost": 10.0}
+    found = energy(spent, 2, [3600.0, 7200.0])
+    assert (found["measured"], found["wh"], found["wasted"]) == (True, 3, 0.75)
+    assert "estimate" not in told(found)
+    assert not energy(spent, 2, [3600.0, None])["measured"]
+
+
+def test_a_run_that_is_not_done_has_no_report(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="nothing was measured"):
+        report.write(create(tmp_path, "topics", "1" * 64))
+
+
+def test_the_verb_writes_it_where_it_is_told(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "page.html"
+    assert gb_json("report", run.path, "--home", tmp_path, "--out", out) == {"report": str(out)}
+    assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_the_table_on_the_terminal_has_the_same_figures(run: Run) -> None:
+    account = run.state["account"]
+    lines = after_lines(account)
+    assert lines[0] == "topic on test, 90 samples"
+    row = next(line for line in lines if line.startswith("  accuracy")).split()
+    assert row[1] == f"{account['before']['test']['topic']['accuracy']:.3f}"
+    assert row[2] == f"{account['metrics']['test']['topic']['accuracy']:.3f}"
+    assert row[3:6] == "{:.3f} to {:.3f}".format(*account["intervals"]["test"]["topic"]["accuracy"]).split()
+    assert any("calibration error" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    "chart",
+    [
+        charts.curve("loss", [2.0]),
+        charts.curve("loss", [float(i % 7) for i in range(2000)]),
+        charts.curve("rate", [0.0, 0.0]),
+        charts.curve("below", [-2.0, -2.0]),
+        charts.curve("broken", [1.0, float("nan"), 2.0]),
+        charts.span(None, 0.0, None),
+        charts.span(-3.0, -2.0, (-2.5, 0.5)),
+        charts.share(0, 0),
+        charts.timeline(5.0, 5.0, [(5.0, 5.0, True)]),
+        charts.confusion([[0, 0], [0, 3]], ["a & b", "<c>"]),
+    ],
+)
+def test_a_chart_is_whole_whatever_it_shows(chart: str) -> None:
+    ElementTree.fromstring(chart)
+    assert not re.search(r"[\s\",](nan|-?inf)[\s\",]", chart)
