@@ -40,7 +40,7 @@ class ScheduleSection(Section):
 
 
 class BadLossSection(Section):
-    """What happens when the loss or the gradient is not a number, or the loss is far above what it was."""
+    """What happens when the loss is not a number, or far above what it was."""
 
     policy: Literal["stop", "skip"] = Field("stop", description="skip: go back to a checkpoint, leave the step out.")
     spike: float = Field(10.0, gt=1, description="Times the median loss of the last `window` steps.")
@@ -62,9 +62,7 @@ class TrainSection(Section):
     bad_loss: BadLossSection = BadLossSection()
     workers: int | tuple[int, int] = Field(1, description="Processes, or [fewest, most]; with GPUs, one GPU each.")
     gpus: bool | Literal["auto"] = Field("auto", description="auto: when the cluster has enough of them.")
-    zero: Literal["auto", 0, 1, 2, 3] = Field(
-        "auto", description="ZeRO stage: what workers share out; DeepSpeed from 1."
-    )
+    zero: Literal["auto", 0, 1, 2, 3] = Field("auto", description="ZeRO stage: what workers share out; 0: nothing.")
     offload: OffloadSection = OffloadSection()
     recompute: bool = Field(False, description="Keep a layer's input alone and compute the rest again: less memory.")
     precision: Literal["auto", "bf16", "fp16", "fp32"] = Field("auto", description="auto: bf16 where hardware has it.")
