@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import gb_ray
-from gb_ray.corpus import build
 from gb_ray.corpus.corpus import Corpus
-from gb_ray.corpus.plan import Plan as CorpusPlan
-from gb_ray.corpus.plan import prepare
-from gb_ray.files import sha256
-from gb_ray.model import load, package
+from gb_ray.inputs import Corpora, Inputs, code_digest, corpora_digest
+from gb_ray.measure import MEASURED, before, flat, joined, measure
+from gb_ray.model import package
 from gb_ray.progress import Progress
-from gb_ray.recipe import Recipe, load_policy
+from gb_ray.recipe import Recipe
 from gb_ray.registry.card import card
 from gb_ray.registry.ledger import Ledger
 from gb_ray.registry.promote import promote as promote_version
@@ -25,46 +20,20 @@ from gb_ray.registry.section import Policy
 from gb_ray.registry.shipper import Shipper
 from gb_ray.registry.tracking import Tracking
 from gb_ray.registry.versions import Version, register, resolve
-from gb_ray.tasks.task import Task, make
 from gb_ray.train import orders, skips
 from gb_ray.train import run as runs
 from gb_ray.train.account.goodput import goodput
 from gb_ray.train.account.life import Life
-from gb_ray.train.evaluate import evaluate
 from gb_ray.train.planning.plan import plan
 from gb_ray.train.run import Run
 from gb_ray.train.section import TrainSection
 from gb_ray.train.trainer import RunStopped, fit, require_workers, use_gpus
 
 SHIP_WITHIN_S = 30.0
-DECIDES = ("corpus/reading", "tasks", "model", "train")
-MEASURED = ("validation", "test")
-Metrics = dict[str, dict[str, dict[str, float]]]
-"""{split: {task: {metric: value}}}."""
 
 
 class NotRegistered(Exception):
     """Training is done and its model is on disk, but the tracking server did not take it."""
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """A recipe with everything it names found and checked."""
-
-    recipe: Recipe
-    policy: Policy
-    backbone: Path
-    task: Task
-    corpus: CorpusPlan
-
-
-def check(recipe: Recipe, path: Path) -> Inputs:
-    """Look at every input of the recipe in the file `path` before anything is started. Raises UserError."""
-    backbone = load.backbone(recipe.model)
-    name, section = recipe.task
-    task = make(section, str(backbone), recipe.model.max_tokens, recipe.corpus.min_chars)
-    policy = load_policy(path.parent / recipe.registry.policy)
-    return Inputs(recipe, policy, backbone, task, prepare(recipe.name, name, recipe.corpus, task, backbone))
 
 
 def finetune(inputs: Inputs, home: Path, tracking: Tracking, progress: Progress, reuse: bool = False) -> dict[str, Any]:
@@ -74,17 +43,15 @@ def finetune(inputs: Inputs, home: Path, tracking: Tracking, progress: Progress,
     is returned as it is. Raises UserError, TrainingFailed, NotRegistered, and RunStopped when `gb stop` ended it.
     """
     require_workers(inputs.recipe)
-    if found := build.existing(inputs.corpus, home):
-        progress.say(f"corpus {found.path.name}: unchanged, reused")
-    corpus = found or build.build(inputs.corpus, home, progress)
-    key = _key(inputs, corpus)
+    corpora = inputs.built(home, progress)
+    key = inputs.key(corpora)
     name = inputs.recipe.name
     if reuse and (done := runs.find(home, name, key, finished=True)):
         progress.say(f"run {done.path.name}: unchanged since it finished, reused")
         return dict(done.state["account"])
     run = runs.find(home, name, key, finished=False) or runs.create(home, name, key)
     with run.locked():
-        return _live(inputs, corpus, run, tracking, progress)
+        return _live(inputs, corpora, run, tracking, progress)
 
 
 def finish(run: Run, tracking: Tracking, shipper: Shipper, progress: Progress) -> dict[str, Any]:
@@ -97,7 +64,7 @@ def finish(run: Run, tracking: Tracking, shipper: Shipper, progress: Progress) -
         with progress.stage("register"):
             if not shipper.close(SHIP_WITHIN_S):
                 raise ConnectionError(f"it did not take the metrics within {SHIP_WITHIN_S:.0f} s")
-            finals = _flat(account["before"], "before_") | _flat(account["metrics"], "")
+            finals = flat(account["before"], "before_") | flat(account["metrics"], "")
             tracking.metrics(run_id, finals, step=account["steps"])
             account["model"] = describe(register(tracking, run.model, run_id))
             tracking.finish(run_id, "FINISHED")
@@ -120,12 +87,12 @@ def promote(
     version = resolve(tracking, home, f"models:/{name}/{number}")
     manifest = package.verify(version.path)
     policy = policy or Policy.model_validate(manifest["policy"])
-    # The corpus is the one it was trained on: a split of another may hold rows that it learnt.
-    corpus = Corpus.find(home, manifest["corpus_digest"])
+    # The corpora are those it was trained on: a split of another may hold rows that it learnt.
+    corpora = {task: Corpus.find(home, digest) for task, digest in package.corpora_of(manifest).items()}
     workers = TrainSection.model_validate(manifest["recipe"]["train"]).most
 
     def metrics_of(model: Path) -> dict[str, float]:
-        return measure(model, corpus, (policy.split,), workers)[policy.split][corpus.manifest.task]
+        return joined(measure(model, corpora, (policy.split,), workers)[policy.split])
 
     with progress.stage("gate"):
         outcome = promote_version(tracking, home, version, policy, metrics_of)
@@ -150,19 +117,13 @@ def describe(version: Version) -> dict[str, Any]:
     }
 
 
-def measure(model: Path, corpus: Corpus, splits: tuple[str, ...], workers: int) -> Metrics:
-    """The metrics of an exported model; splits without samples are left out. Ray must be up."""
-    task = package.task_of(model, package.verify(model))
-    return _measure(partial(load.exported, model, task.architecture), task, corpus, splits, workers)
-
-
-def _live(inputs: Inputs, corpus: Corpus, run: Run, tracking: Tracking, progress: Progress) -> dict[str, Any]:
+def _live(inputs: Inputs, corpora: Corpora, run: Run, tracking: Tracking, progress: Progress) -> dict[str, Any]:
     """One life of the run, whose state and seconds are known however it ends, but by SIGKILL."""
     orders.forget(run.path)
     run.update(status="running")
     life, ended, why = Life(run.path), "failed", None
     try:
-        account = _carry_through(inputs, corpus, run, tracking, progress, life)
+        account = _carry_through(inputs, corpora, run, tracking, progress, life)
         ended = "finished"
         return account
     except (KeyboardInterrupt, RunStopped):  # Stopped, or what Ray makes of it
@@ -177,28 +138,27 @@ def _live(inputs: Inputs, corpus: Corpus, run: Run, tracking: Tracking, progress
 
 
 def _carry_through(
-    inputs: Inputs, corpus: Corpus, run: Run, tracking: Tracking, progress: Progress, life: Life
+    inputs: Inputs, corpora: Corpora, run: Run, tracking: Tracking, progress: Progress, life: Life
 ) -> dict[str, Any]:
     recipe, workers = inputs.recipe, inputs.recipe.train.most
     with life.spends("prepare"):
-        run_id = _open_run(recipe, corpus, run, tracking, progress)
-        for line in plan(recipe, corpus, inputs.backbone, use_gpus(recipe)).lines():
+        run_id = _open_run(recipe, corpora, run, tracking, progress)
+        for line in plan(recipe, corpora, inputs.backbone, use_gpus(recipe)).lines():
             progress.say(f"plan: {line}")
-        inputs = replace(inputs, task=inputs.task.prepare(corpus))
+        inputs = replace(inputs, tasks={name: task.prepare(corpora[name]) for name, task in inputs.tasks.items()})
     shipper = Shipper(run.journal, tracking, run_id)
     try:
         if "before" not in run.state:
             with progress.stage("before"), life.spends("before"):
-                make_model = partial(load.new, recipe.model, inputs.task, corpus.manifest.labels, recipe.seed)
-                run.update(before=_measure(make_model, inputs.task, corpus, MEASURED, workers))
+                run.update(before=before(inputs, corpora, workers))
         with life.spends("train"):
-            trained = fit(recipe, corpus, run, _manifest(inputs, corpus, run_id), progress)
+            trained = fit(recipe, corpora, run, _manifest(inputs, corpora, run_id), progress)
         with progress.stage("after"), life.spends("after"):
-            after = measure(run.model, corpus, MEASURED, workers)
+            after = measure(run.model, corpora, MEASURED, workers)
         manifest = package.amend(run.model, metrics=after, before=run.state["before"])
         (run.model / "README.md").write_text(card(manifest), encoding="utf-8")
         account = {"run_id": run_id, "page": run.state["page"], **trained, "metrics": after}
-        account |= {"before": run.state["before"], "corpus": corpus.manifest.summary(corpus.uri)}
+        account |= {"before": run.state["before"], "corpus": _summary(corpora)}
         run.update(account=account | {"left_out": skips.account(run.path)})
         with life.spends("register"):
             return finish(run, tracking, shipper, progress)
@@ -222,7 +182,7 @@ def _end(tracking: Tracking, run_id: str, status: Literal["FAILED", "KILLED"], p
         progress.say(f"run {run_id} could not be marked {status}: {error}")
 
 
-def _open_run(recipe: Recipe, corpus: Corpus, run: Run, tracking: Tracking, progress: Progress) -> str:
+def _open_run(recipe: Recipe, corpora: Corpora, run: Run, tracking: Tracking, progress: Progress) -> str:
     """The MLflow run of this run: one for its whole life."""
     if run_id := run.state.get("run_id"):
         progress.say(f"run {run.path.name}: goes on where it stopped")
@@ -232,62 +192,46 @@ def _open_run(recipe: Recipe, corpus: Corpus, run: Run, tracking: Tracking, prog
     params = {
         f"{name}.{key}": value for name, section in sections.items() for key, value in section.model_dump().items()
     }
-    tags = {"corpus_digest": corpus.manifest.digest, "recipe_digest": recipe.digest(), "directory": str(run.path)}
+    digest = corpora_digest(_digests(corpora))
+    tags = {"corpus_digest": digest, "recipe_digest": recipe.digest(), "directory": str(run.path)}
     run_id = tracking.start_run(recipe.name, run.path.name, params | {"seed": recipe.seed}, tags)
     # Asked for now: at the end the server may be away.
     run.update(run_id=run_id, page=tracking.page(run_id))
     return run_id
 
 
-def _manifest(inputs: Inputs, corpus: Corpus, run_id: str) -> dict[str, Any]:
+def _manifest(inputs: Inputs, corpora: Corpora, run_id: str) -> dict[str, Any]:
     """What the exported model says of itself."""
-    recipe = inputs.recipe
-    name, section = recipe.task
-    described = {"type": section.type, "labels": corpus.manifest.labels, "section": section.model_dump(mode="json")}
+    recipe, digests = inputs.recipe, _digests(corpora)
+    described = {
+        name: {
+            "type": section.type,
+            "labels": corpora[name].manifest.labels,
+            "section": section.model_dump(mode="json"),
+        }
+        for name, section in recipe.tasks.items()
+    }
+    splits = [corpus.manifest.splits for corpus in corpora.values()]
     return {
         "name": recipe.name,
         "run_id": run_id,
-        "tasks": {name: described},
+        "tasks": described,
         "max_tokens": recipe.model.max_tokens,
         "recipe": recipe.model_dump(mode="json"),
         "policy": inputs.policy.model_dump(mode="json"),
         "recipe_digest": recipe.digest(),
-        "corpus_digest": corpus.manifest.digest,
-        "corpus": {name: split.samples for name, split in corpus.manifest.splits.items()},
+        "corpus_digest": corpora_digest(digests),
+        **({"corpora": digests} if len(digests) > 1 else {}),
+        "corpus": {name: sum(entry[name].samples for entry in splits) for name in splits[0]},
         "code": {"version": gb_ray.__version__, "sha256": code_digest()},
     }
 
 
-def _measure(
-    make_model: Callable[[], Any], task: Task, corpus: Corpus, splits: tuple[str, ...], workers: int
-) -> Metrics:
-    return {
-        split: {corpus.manifest.task: evaluate(make_model, task, corpus, split, workers)}
-        for split in splits
-        if corpus.manifest.splits[split].samples
-    }
+def _digests(corpora: Corpora) -> dict[str, str]:
+    return {name: corpus.manifest.digest for name, corpus in corpora.items()}
 
 
-def _key(inputs: Inputs, corpus: Corpus) -> str:
-    """sha256 (hex) of everything that decides a run's weights: the same key, the same run."""
-    weights = [sha256(file) for file in sorted(inputs.backbone.glob("*.safetensors"))]
-    parts = [inputs.recipe.digest(), corpus.manifest.digest, *weights, code_digest()]
-    return hashlib.sha256("/".join(parts).encode()).hexdigest()
-
-
-def code_digest() -> str:
-    """sha256 (hex) of the source that decides a run's weights: it is there also where no version control is."""
-    folder = Path(gb_ray.__file__).parent
-    digest = hashlib.sha256()
-    for file in sorted(file for part in DECIDES for file in (folder / part).rglob("*.py")):
-        digest.update(f"{file.relative_to(folder)} {sha256(file)}\n".encode())
-    return digest.hexdigest()
-
-
-def _flat(metrics: Metrics, prefix: str) -> dict[str, float]:
-    return {
-        f"{prefix}{split}_{name}": value
-        for split, tasks in metrics.items()
-        for values in tasks.values()
-        for name, value in values.items()
-    }
+def _summary(corpora: Corpora) -> dict[str, Any]:
+    """The account of the corpus, or with several tasks of each corpus by task."""
+    found = {name: corpus.manifest.summary(corpus.uri) for name, corpus in corpora.items()}
+    return found if len(found) > 1 else next(iter(found.values()))

@@ -11,16 +11,13 @@ from gb_ray.section import UserError
 
 def plan(call: Call) -> Outcome:
     """gb plan RECIPE: what the run would take, here or elsewhere."""
-    from gb_ray.corpus import build
     from gb_ray.train.planning.place import elsewhere
     from gb_ray.train.planning.plan import plan as make_plan
 
     inputs = call.inputs
-    corpus = build.existing(inputs.corpus, call.home)
-    if corpus is None:
-        raise UserError(f"{call.args.recipe}: its corpus is not built; run: gb corpus build {call.args.recipe}")
+    corpora = inputs.require(call.home, str(call.args.recipe))
     place = elsewhere(call.args.place) if call.args.place else None
-    found = make_plan(inputs.recipe, corpus, inputs.backbone, place=place, price=call.args.price)
+    found = make_plan(inputs.recipe, corpora, inputs.backbone, place=place, price=call.args.price)
     return DONE, found.model_dump(), found.lines()
 
 
@@ -74,16 +71,18 @@ def register(call: Call) -> Outcome:
 
 def evaluate(call: Call) -> Outcome:
     """gb evaluate MODEL --recipe R --split S: metrics on a split of the recipe's corpus."""
-    from gb_ray.corpus import build
-    from gb_ray.finetune import describe, measure
+    from gb_ray.finetune import describe
+    from gb_ray.inputs import corpora_digest
+    from gb_ray.measure import measure
 
     inputs = call.inputs
     version = resolved(call)
     call.ray()
-    corpus = build.build(inputs.corpus, call.home, call.progress)
+    corpora = inputs.built(call.home, call.progress)
     with call.progress.stage("evaluate"):
-        metrics = measure(version.path, corpus, (call.args.split,), inputs.recipe.train.most)
-    account = {"model": describe(version), "corpus": corpus.manifest.digest, "metrics": metrics}
+        metrics = measure(version.path, corpora, (call.args.split,), inputs.recipe.train.most)
+    digest = corpora_digest({name: corpus.manifest.digest for name, corpus in corpora.items()})
+    account = {"model": describe(version), "corpus": digest, "metrics": metrics}
     return DONE, account, _metric_lines(metrics)
 
 

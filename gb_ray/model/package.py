@@ -87,11 +87,22 @@ def verify(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def task_of(path: Path, manifest: dict[str, Any]) -> Task:
-    """The task an exported model was trained for, over the tokenizer beside it."""
-    name, described = next(iter(manifest["tasks"].items()))
-    section: TaskSection = TypeAdapter(TaskSection).validate_python(described["section"])
-    return make(section, str(path), manifest["max_tokens"], state=manifest.get("state", {}).get(name))
+def tasks_of(path: Path, manifest: dict[str, Any]) -> dict[str, Task]:
+    """The tasks an exported model was trained for by name, over the tokenizer beside it."""
+    sections: dict[str, TaskSection] = {
+        name: TypeAdapter(TaskSection).validate_python(described["section"])
+        for name, described in manifest["tasks"].items()
+    }
+    states = manifest.get("state", {})
+    return {
+        name: make(section, str(path), manifest["max_tokens"], state=states.get(name))
+        for name, section in sections.items()
+    }
+
+
+def corpora_of(manifest: dict[str, Any]) -> dict[str, str]:
+    """{task: digest of the corpus it was trained on}."""
+    return dict(manifest.get("corpora") or dict.fromkeys(manifest["tasks"], manifest["corpus_digest"]))
 
 
 def _write(path: Path, manifest: dict[str, Any]) -> None:

@@ -141,7 +141,7 @@ def test_a_sharded_model_is_the_one_that_a_single_process_opens(place: Path, bac
     job = job_of(place, backbone, freeze=True, zero=3)
     found = processes.run(2, weights_before, job)[0]
     task = make(job.recipe.task[1], job.recipe.model.path, job.recipe.model.max_tokens)
-    expected = load.new(job.recipe.model, task, Corpus.open(job.corpus).manifest.labels, job.recipe.seed)
+    expected = load.new(job.recipe.model, task, Corpus.open(job.corpora["topic"]).manifest.labels, job.recipe.seed)
     assert found.keys() == expected.state_dict().keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.state_dict().items())
 
