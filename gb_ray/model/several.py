@@ -168,15 +168,16 @@ def hollow(
     ]
     if len(found) == 1:
         return found[0]
+    # With the parameter, which keeps its id from being that of another.
     places = {
-        id(parameter): one.places[name]
+        id(parameter): (one.places[name], parameter)
         for one in found
         for name, parameter in one.model.named_parameters()
         if name in one.places
     }
     model = Several([one.model for one in found], learns_balance)
     named = {name: places.get(id(parameter)) for name, parameter in model.named_parameters()}
-    return Hollow(model, {name: place for name, place in named.items() if place})
+    return Hollow(model, {name: place[0] for name, place in named.items() if place})
 
 
 def suited(section: ModelSection, task: Task, tasks: Iterable[Task]) -> ModelSection:
