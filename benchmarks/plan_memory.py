@@ -112,7 +112,19 @@ def work(folder: Path, rank: int, world: int) -> None:
     recipe = Recipe.model_validate_json((folder / "recipe.json").read_text())
     zero = recipe.train.zero
     assert zero != "auto"
-    loop.train(Job(recipe, folder.parent / "corpus", folder, "key", time.time(), False, zero, {}, {}))
+    loop.train(
+        Job(
+            recipe,
+            dict.fromkeys(recipe.tasks, folder.parent / "corpus"),
+            folder,
+            "key",
+            time.time(),
+            False,
+            zero,
+            {},
+            {},
+        )
+    )
     (folder / f"peaks-{rank}.json").write_text(json.dumps(peaks))
 
 
@@ -152,7 +164,7 @@ def compare(folder: Path, case: dict[str, Any], number: int) -> dict[str, Any]:
     from gb_ray.train.planning.plan import plan
 
     recipe = recipe_of(case, make_backbone(folder / case["size"], case["size"]))
-    found = plan(recipe, Corpus.open(folder / "corpus"), folder / case["size"])
+    found = plan(recipe, dict.fromkeys(recipe.tasks, Corpus.open(folder / "corpus")), folder / case["size"])
     line: dict[str, Any] = {"case": case, "predicted": found.total, "parts": found.memory.model_dump()}
     try:
         peaks = measure(folder / f"run-{number}", recipe)

@@ -73,13 +73,12 @@ def recipe(data: str, rows: int | None, folder: Path, seed: int, epochs: int) ->
 
 def opened(path: Path, home: Path) -> Any:
     """The recipe's inputs and the corpus; builds it if it is not there."""
-    from gb_ray.corpus.build import build, existing
-    from gb_ray.finetune import check
+    from gb_ray.inputs import check
     from gb_ray.progress import Progress
     from gb_ray.recipe import load
 
     inputs = check(load(path), path)
-    return inputs, existing(inputs.corpus, home) or build(inputs.corpus, home, Progress())
+    return inputs, next(iter(inputs.built(home, Progress()).values()))
 
 
 def trainer(way: str, path: Path, home: Path, out: Path) -> Result:
@@ -92,19 +91,20 @@ def trainer(way: str, path: Path, home: Path, out: Path) -> Result:
     from gb_ray.tasks.tokenizer import tokenizer
 
     inputs, corpus = opened(path, home)
+    task = inputs.tasks["entity"]
     section, seed = inputs.recipe.train, inputs.recipe.seed
     torch.manual_seed(seed)
     # As it comes it is sdpa; in bf16 on CPU eager is faster, which an expert would find.
     attention = "eager" if way == "b" else "sdpa"
     model_section = inputs.recipe.model.model_copy(update={"attention": attention})
-    model = load.new(model_section, inputs.task, corpus.manifest.labels, seed)
+    model = load.new(model_section, task, corpus.manifest.labels, seed)
     with Reader(corpus, "train", seed) as reader:
         rows = [
             {"input_ids": sample.input_ids.tolist(), "labels": sample.label.tolist()}
             for sample in sorted(reader.once(), key=lambda sample: sample.id)
         ]
     size: Result = {"tokens": 0, "computed": 0}
-    collate = DataCollatorForTokenClassification(tokenizer(inputs.task.backbone))
+    collate = DataCollatorForTokenClassification(tokenizer(task.backbone))
 
     def counted(features: list[Any]) -> Any:
         batch = collate(features)
@@ -159,7 +159,7 @@ def loop(path: Path, home: Path, out: Path) -> Result:
         out.mkdir(exist_ok=True)
         (out / "run.json").write_text(json.dumps({"key": "k" * 64, "name": "speed", "status": "running"}))
     dist.barrier()
-    train(Job(inputs.recipe, corpus.folder, out, "k" * 64, time.time(), False, ZERO, {"tasks": {}}, {}))
+    train(Job(inputs.recipe, {"entity": corpus.folder}, out, "k" * 64, time.time(), False, ZERO, {"tasks": {}}, {}))
     dist.barrier()
     dist.destroy_process_group()
     return journal(out)
@@ -173,7 +173,7 @@ def ray_train(path: Path, home: Path) -> tuple[Result, Path]:
 
     inputs, corpus = opened(path, home)
     run = runs.create(home, "speed", f"{time.time_ns():x}")
-    fit(inputs.recipe, corpus, run, {"tasks": {}}, Progress())
+    fit(inputs.recipe, {"entity": corpus}, run, {"tasks": {}}, Progress())
     return journal(run.path), run.path / "model"
 
 
@@ -202,8 +202,9 @@ def score(path: Path, home: Path, model: Path) -> float:
     with Reader(corpus, "test", 0) as reader:
         samples = list(reader.once())
     loaded = AutoModelForTokenClassification.from_pretrained(model, dtype=torch.float32).eval()
-    scored = scores(loaded, inputs.task, samples)
-    found = inputs.task.metrics([one[1] for one in scored], [one[2] for one in scored], corpus.manifest.labels)
+    task = inputs.tasks["entity"]
+    scored = scores(loaded, task, samples)
+    found = task.metrics([one[1] for one in scored], [one[2] for one in scored], corpus.manifest.labels)
     return float(found["entity_f1"])
 
 

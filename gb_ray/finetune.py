@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import gb_ray
-from gb_ray.corpus import build
 from gb_ray.corpus.corpus import Corpus
-from gb_ray.corpus.plan import Plan as CorpusPlan
-from gb_ray.corpus.plan import prepare
-from gb_ray.files import sha256
+from gb_ray.inputs import Corpora, Inputs, code_digest, corpora_digest
 from gb_ray.measure import results, scores
-from gb_ray.model import load, package
+from gb_ray.model import package
 from gb_ray.progress import Progress
-from gb_ray.recipe import Recipe, load_policy
+from gb_ray.recipe import Recipe
 from gb_ray.registry.card import card
 from gb_ray.registry.ledger import Ledger
 from gb_ray.registry.promote import promote as promote_version
@@ -27,7 +22,6 @@ from gb_ray.registry.shipper import Shipper
 from gb_ray.registry.tracking import Tracking
 from gb_ray.registry.versions import Version, register, resolve
 from gb_ray.report import report
-from gb_ray.tasks.task import Task, make
 from gb_ray.train import orders, skips
 from gb_ray.train import run as runs
 from gb_ray.train.account.goodput import goodput
@@ -38,32 +32,10 @@ from gb_ray.train.section import TrainSection
 from gb_ray.train.trainer import RunStopped, fit, require_workers, standby, use_gpus
 
 SHIP_WITHIN_S = 30.0
-DECIDES = ("corpus/reading", "tasks", "model", "train")
-MEASURED = ("validation", "test")
 
 
 class NotRegistered(Exception):
     """Training is done and its model is on disk, but the tracking server did not take it."""
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """A recipe with everything it names found and checked."""
-
-    recipe: Recipe
-    policy: Policy
-    backbone: Path
-    task: Task
-    corpus: CorpusPlan
-
-
-def check(recipe: Recipe, path: Path) -> Inputs:
-    """Look at every input of the recipe in the file `path` before anything is started. Raises UserError."""
-    backbone = load.backbone(recipe.model)
-    name, section = recipe.task
-    task = make(section, str(backbone), recipe.model.max_tokens, recipe.corpus.min_chars)
-    policy = load_policy(path.parent / recipe.registry.policy)
-    return Inputs(recipe, policy, backbone, task, prepare(recipe.name, name, recipe.corpus, task, backbone))
 
 
 def finetune(
@@ -77,16 +49,15 @@ def finetune(
     """
     began = began or time.time()
     require_workers(inputs.recipe)
-    if found := build.existing(inputs.corpus, home):
-        progress.say(f"corpus {found.path.name}: unchanged, reused")
-    corpus = found or build.build(inputs.corpus, home, progress)
-    key, name = _key(inputs, corpus), inputs.recipe.name
+    corpora = inputs.built(home, progress)
+    key = inputs.key(corpora)
+    name = inputs.recipe.name
     if reuse and (done := runs.find(home, name, key, finished=True)):
         progress.say(f"run {done.path.name}: unchanged since it finished, reused")
         return dict(done.state["account"])
     run = runs.find(home, name, key, finished=False) or runs.create(home, name, key)
     with run.locked():
-        return _live(inputs, corpus, run, tracking, progress, began)
+        return _live(inputs, corpora, run, tracking, progress, began)
 
 
 def finish(run: Run, tracking: Tracking, shipper: Shipper, progress: Progress) -> dict[str, Any]:
@@ -127,12 +98,12 @@ def promote(
     version = resolve(tracking, home, f"models:/{name}/{number}")
     manifest = package.verify(version.path)
     policy = policy or Policy.model_validate(manifest["policy"])
-    # The corpus is the one it was trained on: a split of another may hold rows that it learnt.
-    corpus = Corpus.find(home, manifest["corpus_digest"])
+    # The corpora are those it was trained on: a split of another may hold rows that it learnt.
+    corpora = {task: Corpus.find(home, digest) for task, digest in package.corpora_of(manifest).items()}
     workers = TrainSection.model_validate(manifest["recipe"]["train"]).most
 
     def metrics_of(model: Path) -> dict[str, float]:
-        return scores.of_model(model, corpus, (policy.split,), workers)[policy.split].metrics
+        return scores.joined(scores.metrics(scores.of_model(model, corpora, (policy.split,), workers))[policy.split])
 
     with progress.stage("gate"):
         outcome = promote_version(tracking, home, version, policy, metrics_of)
@@ -158,14 +129,14 @@ def describe(version: Version) -> dict[str, Any]:
 
 
 def _live(
-    inputs: Inputs, corpus: Corpus, run: Run, tracking: Tracking, progress: Progress, began: float
+    inputs: Inputs, corpora: Corpora, run: Run, tracking: Tracking, progress: Progress, began: float
 ) -> dict[str, Any]:
     """One life of the run, whose state and seconds are known however it ends, but by SIGKILL."""
     orders.forget(run.path)
     run.update(status="running")
     life, ended, why = Life(run.path, began), "failed", None
     try:
-        account = _carry_through(inputs, corpus, run, tracking, progress, life)
+        account = _carry_through(inputs, corpora, run, tracking, progress, life)
         ended = "finished"
         return account
     except (KeyboardInterrupt, RunStopped):  # Stopped, or what Ray makes of it
@@ -180,31 +151,30 @@ def _live(
 
 
 def _carry_through(
-    inputs: Inputs, corpus: Corpus, run: Run, tracking: Tracking, progress: Progress, life: Life
+    inputs: Inputs, corpora: Corpora, run: Run, tracking: Tracking, progress: Progress, life: Life
 ) -> dict[str, Any]:
     recipe, workers = inputs.recipe, inputs.recipe.train.most
     fitter = standby() if run.result is None else None
     with life.spends("prepare"):
-        run_id = _open_run(recipe, corpus, run, tracking, progress)
-        for line in plan(recipe, corpus, inputs.backbone, use_gpus(recipe)).lines():
+        run_id = _open_run(recipe, corpora, run, tracking, progress)
+        for line in plan(recipe, corpora, inputs.backbone, use_gpus(recipe)).lines():
             progress.say(f"plan: {line}")
-        inputs = replace(inputs, task=inputs.task.prepare(corpus))
+        inputs = replace(inputs, tasks={name: task.prepare(corpora[name]) for name, task in inputs.tasks.items()})
     shipper = Shipper(run.journal, tracking, run_id)
     try:
         if "before" not in run.state:
             with progress.stage("before"), life.spends("before"):
-                make_model = partial(load.new, recipe.model, inputs.task, corpus.manifest.labels, recipe.seed)
-                found = scores.of_splits(make_model, inputs.task, corpus, MEASURED, workers)
-                run.update(before=results.keep(found, "before", run.path, corpus.manifest.task))
+                found = scores.of_new(recipe.model, inputs.tasks, corpora, recipe.seed, workers)
+                run.update(before=results.keep(found, "before", run.path))
         with life.spends("train"):
-            trained = fit(recipe, corpus, run, _manifest(inputs, corpus, run_id), progress, fitter)
+            trained = fit(recipe, corpora, run, _manifest(inputs, corpora, run_id), progress, fitter)
         with progress.stage("after"), life.spends("after"):
-            found = scores.of_model(run.model, corpus, MEASURED, workers)
-            measured = {"metrics": results.keep(found, "after", run.path, corpus.manifest.task)}
-            measured |= {"before": run.state["before"], **results.findings(run.path, found, corpus.manifest.task)}
+            found = scores.of_model(run.model, corpora, scores.MEASURED, workers)
+            measured = {"metrics": results.keep(found, "after", run.path)}
+            measured |= {"before": run.state["before"], **results.findings(run.path, found)}
         (run.model / "README.md").write_text(card(results.tell(run.model, measured)), encoding="utf-8")
         account = {"run_id": run_id, "page": run.state["page"], **trained, **measured}
-        account |= {"corpus": corpus.manifest.summary(corpus.uri)}
+        account |= {"corpus": _summary(corpora)}
         run.update(account=account | {"left_out": skips.account(run.path)})
         with life.spends("register"):
             return finish(run, tracking, shipper, progress)
@@ -228,7 +198,7 @@ def _end(tracking: Tracking, run_id: str, status: Literal["FAILED", "KILLED"], p
         progress.say(f"run {run_id} could not be marked {status}: {error}")
 
 
-def _open_run(recipe: Recipe, corpus: Corpus, run: Run, tracking: Tracking, progress: Progress) -> str:
+def _open_run(recipe: Recipe, corpora: Corpora, run: Run, tracking: Tracking, progress: Progress) -> str:
     """The MLflow run of this run: one for its whole life."""
     if run_id := run.state.get("run_id"):
         progress.say(f"run {run.path.name}: goes on where it stopped")
@@ -238,43 +208,46 @@ def _open_run(recipe: Recipe, corpus: Corpus, run: Run, tracking: Tracking, prog
     params = {
         f"{name}.{key}": value for name, section in sections.items() for key, value in section.model_dump().items()
     }
-    tags = {"corpus_digest": corpus.manifest.digest, "recipe_digest": recipe.digest(), "directory": str(run.path)}
+    digest = corpora_digest(_digests(corpora))
+    tags = {"corpus_digest": digest, "recipe_digest": recipe.digest(), "directory": str(run.path)}
     run_id = tracking.start_run(recipe.name, run.path.name, params | {"seed": recipe.seed}, tags)
     # Asked for now: at the end the server may be away.
     run.update(run_id=run_id, page=tracking.page(run_id))
     return run_id
 
 
-def _manifest(inputs: Inputs, corpus: Corpus, run_id: str) -> dict[str, Any]:
+def _manifest(inputs: Inputs, corpora: Corpora, run_id: str) -> dict[str, Any]:
     """What the exported model says of itself."""
-    recipe = inputs.recipe
-    name, section = recipe.task
-    described = {"type": section.type, "labels": corpus.manifest.labels, "section": section.model_dump(mode="json")}
+    recipe, digests = inputs.recipe, _digests(corpora)
+    described = {
+        name: {
+            "type": section.type,
+            "labels": corpora[name].manifest.labels,
+            "section": section.model_dump(mode="json"),
+        }
+        for name, section in recipe.tasks.items()
+    }
+    splits = [corpus.manifest.splits for corpus in corpora.values()]
     return {
         "name": recipe.name,
         "run_id": run_id,
-        "tasks": {name: described},
+        "tasks": described,
         "max_tokens": recipe.model.max_tokens,
         "recipe": recipe.model_dump(mode="json"),
         "policy": inputs.policy.model_dump(mode="json"),
         "recipe_digest": recipe.digest(),
-        "corpus_digest": corpus.manifest.digest,
-        "corpus": {name: split.samples for name, split in corpus.manifest.splits.items()},
+        "corpus_digest": corpora_digest(digests),
+        **({"corpora": digests} if len(digests) > 1 else {}),
+        "corpus": {name: sum(entry[name].samples for entry in splits) for name in splits[0]},
         "code": {"version": gb_ray.__version__, "sha256": code_digest()},
     }
 
 
-def _key(inputs: Inputs, corpus: Corpus) -> str:
-    """sha256 (hex) of everything that decides a run's weights: the same key, the same run."""
-    weights = [sha256(file) for file in sorted(inputs.backbone.glob("*.safetensors"))]
-    parts = [inputs.recipe.digest(), corpus.manifest.digest, *weights, code_digest()]
-    return hashlib.sha256("/".join(parts).encode()).hexdigest()
+def _digests(corpora: Corpora) -> dict[str, str]:
+    return {name: corpus.manifest.digest for name, corpus in corpora.items()}
 
 
-def code_digest() -> str:
-    """sha256 (hex) of the source that decides a run's weights: it is there also where no version control is."""
-    folder = Path(gb_ray.__file__).parent
-    digest = hashlib.sha256()
-    for file in sorted(file for part in DECIDES for file in (folder / part).rglob("*.py")):
-        digest.update(f"{file.relative_to(folder)} {sha256(file)}\n".encode())
-    return digest.hexdigest()
+def _summary(corpora: Corpora) -> dict[str, Any]:
+    """The account of the corpus, or with several tasks of each corpus by task."""
+    found = {name: corpus.manifest.summary(corpus.uri) for name, corpus in corpora.items()}
+    return found if len(found) > 1 else next(iter(found.values()))

@@ -79,14 +79,13 @@ def summary(account: dict[str, Any], name: str, recipe: Path, home: Path) -> lis
     corpus, model = account["corpus"], account["model"]
     lines = [
         "",
-        f"rows       {where_rows_went(corpus)}",
-        "splits     " + ", ".join(f"{count} {split}" for split, count in corpus["splits"].items()),
+        *(line for one in _each(corpus) for line in _rows(one)),
         *after_lines(account | {"before": account["metrics"]["before"], "metrics": account["metrics"]["after"]}),
         f"model      {model['uri']}  sha256 {model['weights_sha256'][:16]}…",
         *(f"gate       {'passed' if c['passed'] else 'FAILED'}: {c['why']}" for c in account["gate"]["checks"]),
         f"ledger     {account['ledger']['size']} entries, head {(account['ledger']['head'] or '')[:16]}…",
         f"endpoint   {account['endpoint']['url'] or 'not started: the gate said no'}",
-        *(_answer(answer) for answer in account["endpoint"]["answers"]),
+        *(_answer(answer) for answer in account["endpoint"]["answers"] if "probabilities" in answer),
         "seconds    " + ", ".join(f"{stage} {spent:.0f}" for stage, spent in account["seconds"].items()),
         "run        " + account["page"].replace("\n", "\n           "),
         "next",
@@ -99,6 +98,16 @@ def summary(account: dict[str, Any], name: str, recipe: Path, home: Path) -> lis
         f"  gb serve models:/{name}@champion --recipe {recipe}{at}",
         f"  gb ledger show {name}{at}",
     ]
+
+
+def _each(corpus: dict[str, Any]) -> list[dict[str, Any]]:
+    """The summaries of a recipe's corpora: one, or one a task."""
+    return [corpus] if "digest" in corpus else list(corpus.values())
+
+
+def _rows(corpus: dict[str, Any]) -> list[str]:
+    splits = ", ".join(f"{count} {split}" for split, count in corpus["splits"].items())
+    return [f"rows       {where_rows_went(corpus)}", f"splits     {splits}"]
 
 
 def _answer(answer: dict[str, Any]) -> str:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from gb_ray.corpus.section import CorpusSection
 from gb_ray.model.section import ModelSection
@@ -21,6 +22,7 @@ from gb_ray.serve.section import ServeSection
 from gb_ray.tasks.section import TaskSection
 from gb_ray.train.section import TrainSection
 
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 T = TypeVar("T", bound=Section)
 
 
@@ -30,16 +32,43 @@ class Recipe(Section):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="Names the corpus, the run and the model.")
     seed: int = Field(0, description="Of the sample order, the new head and dropout.")
     corpus: CorpusSection
-    tasks: dict[str, TaskSection] = Field(min_length=1, max_length=1, description="One task; its name is yours.")
+    tasks: dict[str, TaskSection] = Field(min_length=1, description="What the model learns; the names are yours.")
     model: ModelSection
     train: TrainSection = TrainSection()
     registry: RegistrySection = RegistrySection()
     serve: ServeSection = ServeSection()
 
-    @property
-    def task(self) -> tuple[str, TaskSection]:
-        """The name and section of the task."""
-        return next(iter(self.tasks.items()))
+    @model_validator(mode="after")
+    def _each_source_has_its_task(self) -> Recipe:
+        several = len(self.tasks) > 1
+        for number, source in enumerate(self.corpus.sources):
+            key, known = f"corpus.sources.{number}.task", ", ".join(self.tasks)
+            if source.task is None and several:
+                raise ValueError(f"{key}: required, missing: there are several tasks: {known}")
+            if source.task is not None and source.task not in self.tasks:
+                raise ValueError(f"{key}: {source.task!r} is no task of this recipe; it has {known}")
+        for name, section in self.tasks.items() if several else ():
+            if not NAME.fullmatch(name):
+                raise ValueError(f"tasks.{name}: of several tasks each needs a name of a-z, 0-9, _ and -, 64 at most")
+            if section.type == "causal-lm":
+                raise ValueError(
+                    f"tasks.{name}: causal-lm goes with no other task: its head is the backbone's own table of words, "
+                    "and its model answers with a text; train it by itself"
+                )
+            if not any(source.task == name for source in self.corpus.sources):
+                raise ValueError(f"tasks.{name}: no source is for it; name it as the `task` of one in corpus.sources")
+        if self.train.balance == "uncertainty" and not several:
+            raise ValueError("train.balance: uncertainty weighs several tasks, and this recipe has one; leave it out")
+        return self
+
+    def sources_of(self, task: str) -> CorpusSection:
+        """The corpus section of one task: its own sources, and what all tasks share."""
+        own = [source for source in self.corpus.sources if source.task in (None, task)]
+        return self.corpus.model_copy(update={"sources": [s.model_copy(update={"task": None}) for s in own]})
+
+    def corpus_name(self, task: str) -> str:
+        """What the corpus of a task is called: as the recipe, or where there are several as both."""
+        return self.name if len(self.tasks) == 1 else f"{self.name}-{task}"
 
     def digest(self) -> str:
         """sha256 (hex) of what decides the samples of every step and what is done with them.

@@ -33,7 +33,8 @@ def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
             message = fault["msg"].removeprefix("Value error, ")
         else:
             message = f"{fault['msg']}, got {fault['input']!r:.60}"
-        lines.append(f"{where}: {path}: {message}")
+        # Keys of several sections that do not agree are named in the message.
+        lines.append(": ".join(filter(None, [where, path, message])))
     return "\n".join(lines)
 
 

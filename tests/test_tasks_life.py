@@ -13,7 +13,7 @@ import torch
 from helpers import WORDS, write_recipe
 
 from gb_ray.corpus.build import build
-from gb_ray.finetune import check
+from gb_ray.inputs import check
 from gb_ray.measure.scores import of_model, of_split
 from gb_ray.model import load, package
 from gb_ray.model.predictor import Predictor
@@ -42,14 +42,15 @@ def tune(folder: Path, backbone: Path, rows: Path, task: dict[str, Any], epochs:
     path = write_recipe(content, folder)
     os.chdir(folder)
     inputs = check(load_recipe(path), path)
-    corpus = build(inputs.corpus, folder / "home", Progress())
+    corpus = build(inputs.corpora["it"], folder / "home", Progress())
     labels, seed = corpus.manifest.labels, inputs.recipe.seed
-    before = of_split(lambda: load.new(inputs.recipe.model, inputs.task, labels, seed), inputs.task, corpus, "test", 1)
-    section = inputs.recipe.task[1].model_dump(mode="json")
+    it = inputs.tasks["it"]
+    before = of_split(lambda: load.new(inputs.recipe.model, it, labels, seed), it, corpus, "test", 1)
+    section = inputs.recipe.tasks["it"].model_dump(mode="json")
     manifest = {"tasks": {"it": {"type": task["type"], "labels": labels, "section": section}}, "max_tokens": 48}
     run = runs.create(folder / "home", "small", "key")
-    fit(inputs.recipe, corpus, run, manifest, Progress())
-    after = of_model(run.model, corpus, ("test",), 1)["test"].metrics
+    fit(inputs.recipe, {"it": corpus}, run, manifest, Progress())
+    after = of_model(run.model, {"it": corpus}, ("test",), 1)["test"]["it"].metrics
     return {"before": before.metrics, "after": after, "model": run.model, "corpus": corpus}
 
 

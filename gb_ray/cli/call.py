@@ -39,7 +39,7 @@ class Call:
     @property
     def inputs(self) -> Any:
         """The recipe with its overrides, and all that it names, checked."""
-        from gb_ray.finetune import check
+        from gb_ray.inputs import check
 
         return check(load(self.args.recipe, self.args.overrides), self.args.recipe)
 

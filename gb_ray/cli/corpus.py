@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,24 @@ from gb_ray.corpus.manifest import where_rows_went
 from gb_ray.recipe import load
 from gb_ray.section import UserError
 
+RECIPE = re.compile(r"\.ya?ml:[^/]+$")
+"""The end of RECIPE:TASK."""
+
 
 def corpus_build(call: Call) -> Outcome:
-    """gb corpus build RECIPE: sources to a corpus, every row accounted for."""
+    """gb corpus build RECIPE: sources to a corpus, or one a task, every row accounted for."""
     from gb_ray.corpus import build
 
-    plan = call.inputs.corpus
-    found = build.existing(plan, call.home)
-    if found is None:
+    plans = call.inputs.corpora
+    found = {task: build.existing(plan, call.home) for task, plan in plans.items()}
+    if None in found.values():
         call.ray()
-    corpus = found or build.build(plan, call.home, call.progress)
-    summary = corpus.manifest.summary(corpus.uri) | {"reused": found is not None}
-    return DONE, summary, _corpus_lines(summary)
+    summaries = {}
+    for task, plan in plans.items():
+        corpus = found[task] or build.build(plan, call.home, call.progress)
+        summaries[task] = corpus.manifest.summary(corpus.uri) | {"reused": found[task] is not None}
+    lines = [line for summary in summaries.values() for line in _corpus_lines(summary)]
+    return DONE, summaries if len(summaries) > 1 else next(iter(summaries.values())), lines
 
 
 def corpus_check(call: Call) -> Outcome:
@@ -60,18 +67,20 @@ def corpus_diff(call: Call) -> Outcome:
 
 
 def _corpus(call: Call, where: str) -> Any:
-    """The corpus of a recipe, or the one in a directory or at an address."""
+    """The corpus of a recipe, or of a task of it (RECIPE:TASK), or the one in a directory or at an address."""
     from gb_ray.corpus.corpus import Corpus
 
-    path = Path(where).expanduser()
+    file, _, task = where.rpartition(":") if RECIPE.search(where) else (where, "", "")
+    path = Path(file).expanduser()
     if path.suffix in (".yaml", ".yml"):
-        from gb_ray.corpus import build
-        from gb_ray.finetune import check
+        from gb_ray.inputs import check
 
-        found = build.existing(check(load(path, call.args.overrides), path).corpus, call.home)
-        if found is None:
-            raise UserError(f"{where}: its corpus is not built; run: gb corpus build {where}")
-        return found
+        inputs = check(load(path, call.args.overrides), path)
+        if task not in (inputs.corpora if task or len(inputs.corpora) > 1 else ("",)):
+            named = ", ".join(f"{file}:{name}" for name in inputs.corpora)
+            raise UserError(f"{where}: expected a corpus of one task: {named}")
+        corpora = inputs.require(call.home, file)
+        return corpora[task or next(iter(corpora))]
     if "://" not in where and not path.exists():
         raise UserError(f"{where}: nothing there; expected a corpus (gb corpus list names them) or a recipe (.yaml)")
     return Corpus.open(where if "://" in where else path)

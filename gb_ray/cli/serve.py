@@ -21,7 +21,9 @@ def predict(call: Call) -> Outcome:
     version = resolved(call, call.args.model)
     predictor = Predictor(version.path)
     answers = predictor.predict(predictor.encode(call.args.text))
-    return DONE, {"model": describe(version), "answers": answers}, [_answer_line(a) for a in answers]
+    several = len(predictor.tasks) > 1
+    lines = [line for answer in answers for line in (_lines(answer) if several else [_answer_line(answer)])]
+    return DONE, {"model": describe(version), "answers": answers}, lines
 
 
 def serve(call: Call) -> Outcome:
@@ -46,6 +48,11 @@ def serve(call: Call) -> Outcome:
     call.say(account, [f"{running.url} answers; stop it with Ctrl-C"])
     machine.wait_for_stop()
     return DONE, None, []
+
+
+def _lines(answers: dict[str, Any]) -> list[str]:
+    """Of one text, a line a task."""
+    return [f"{task}: {_answer_line(answer)}" for task, answer in answers.items()]
 
 
 def _answer_line(answer: dict[str, Any]) -> str:

@@ -14,16 +14,13 @@ from gb_ray.section import UserError
 
 def plan(call: Call) -> Outcome:
     """gb plan RECIPE: what the run would take, here or elsewhere."""
-    from gb_ray.corpus import build
     from gb_ray.train.planning.place import elsewhere
     from gb_ray.train.planning.plan import plan as make_plan
 
     inputs = call.inputs
-    corpus = build.existing(inputs.corpus, call.home)
-    if corpus is None:
-        raise UserError(f"{call.args.recipe}: its corpus is not built; run: gb corpus build {call.args.recipe}")
+    corpora = inputs.require(call.home, str(call.args.recipe))
     place = elsewhere(call.args.place) if call.args.place else None
-    found = make_plan(inputs.recipe, corpus, inputs.backbone, place=place, price=call.args.price)
+    found = make_plan(inputs.recipe, corpora, inputs.backbone, place=place, price=call.args.price)
     return DONE, found.model_dump(), found.lines()
 
 
@@ -77,24 +74,21 @@ def register(call: Call) -> Outcome:
 
 def evaluate(call: Call) -> Outcome:
     """gb evaluate MODEL --recipe R --split S: metrics on a split of the recipe's corpus, alone or beside another's."""
-    from gb_ray.corpus import build
     from gb_ray.finetune import describe
+    from gb_ray.inputs import corpora_digest
     from gb_ray.measure import results, scores
 
     inputs, split = call.inputs, call.args.split
     versions = [resolved(call, model) for model in (call.args.model, call.args.against) if model]
     call.ray()
-    corpus = build.build(inputs.corpus, call.home, call.progress)
+    corpora = inputs.built(call.home, call.progress)
     with call.progress.stage("evaluate"):
-        found = [scores.of_model(one.path, corpus, (split,), inputs.recipe.train.most) for one in versions]
-    account = {
-        "model": describe(versions[0]),
-        "corpus": corpus.manifest.digest,
-        **results.alone(found[0], corpus.manifest.task),
-    }
+        found = [scores.of_model(one.path, corpora, (split,), inputs.recipe.train.most) for one in versions]
+    digest = corpora_digest({name: corpus.manifest.digest for name, corpus in corpora.items()})
+    account = {"model": describe(versions[0]), "corpus": digest, **results.alone(found[0])}
     if len(versions) == 1:
         return DONE, account, table.alone_lines(account)
-    account |= {"against": describe(versions[1]), **results.beside(found[1], found[0], corpus.manifest.task)}
+    account |= {"against": describe(versions[1]), **results.beside(found[1], found[0])}
     return DONE, account, table.against_lines(account)
 
 

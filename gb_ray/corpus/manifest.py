@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -57,6 +58,20 @@ class SplitEntry(Frozen):
     languages: dict[str, int]
     lengths: list[int]
     strata: list[Stratum]
+
+    @classmethod
+    def joined(cls, entries: list[SplitEntry]) -> SplitEntry:
+        """The split of several corpora that are read together. Labels are counted by name, whosever they are."""
+        powers = range(max(len(entry.lengths) for entry in entries))
+        return cls(
+            samples=sum(entry.samples for entry in entries),
+            tokens=sum(entry.tokens for entry in entries),
+            longest=max(entry.longest for entry in entries),
+            labels=dict(sum((Counter(entry.labels) for entry in entries), Counter())),
+            languages=dict(sum((Counter(entry.languages) for entry in entries), Counter())),
+            lengths=[sum(entry.lengths[power] for entry in entries if power < len(entry.lengths)) for power in powers],
+            strata=[stratum for entry in entries for stratum in entry.strata],
+        )
 
     @property
     def epoch(self) -> int:

@@ -1,8 +1,8 @@
 """The `corpus:` section of a recipe."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from gb_ray.section import Section
 
@@ -26,6 +26,13 @@ class Source(Section):
     language: str | None = Field(None, description="ISO 639 code of its texts; absent, it is identified if asked for.")
     licence: str | None = Field(None, description="Shown in the data card.")
     weight: float = Field(1.0, gt=0, description="How often an epoch sees each of its training rows.")
+    task: str | None = Field(None, description="The task its rows are for, where the recipe has several.")
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # The digest of a corpus covers its sources as they are written: those of one task keep theirs.
+        found: dict[str, Any] = write(self)
+        return found if self.task else {key: value for key, value in found.items() if key != "task"}
 
 
 class Quality(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,66 +11,68 @@ from gb_ray.files import write_over
 from gb_ray.measure import bootstrap
 from gb_ray.measure.calibration import calibrate
 from gb_ray.measure.paired import compare
-from gb_ray.measure.scores import FOLDER, Metrics, Scores, metrics
+from gb_ray.measure.scores import FOLDER, Found, Metrics, Scores, joined, metrics
 from gb_ray.measure.slices import compared, slices
 from gb_ray.model import package
 
 SLICES = "slices.json"
-Split = dict[str, Scores]
 
 
-def keep(scores: Split, when: str, run: Path, task: str) -> Metrics:
+def path_of(run: Path, when: str, task: str, split: str) -> Path:
+    """Where a run keeps the scores of one split."""
+    return run / FOLDER / f"{when}-{task}-{split}.parquet"
+
+
+def keep(found: Found, when: str, run: Path) -> Metrics:
     """Write the scores into a run's folder, as `before` or `after` training. Returns their metrics."""
-    for split, one in scores.items():
-        one.save(run / FOLDER / f"{when}-{split}.parquet")
-    return metrics(scores, task)
+    for split, task, one in _each(found):
+        one.save(path_of(run, when, task, split))
+    return metrics(found)
 
 
-def findings(run: Path, after: Split, task: str) -> dict[str, Any]:
+def findings(run: Path, after: Found) -> dict[str, Any]:
     """`intervals` {split: {task: {metric: [low, high]}}}, `slices` and `compared` by split and task, `calibration`.
 
     `compared` has before as "a" and after as "b", see paired.py; `slices` those of the model after training, which are
-    written into the run's folder too; `calibration` is by task, and empty for tasks without probabilities.
+    written into the run's folder too; `calibration` is by task, without the tasks that have no probabilities.
     """
-    fitted = calibrate(after["validation"], after["test"]) if {"validation", "test"} <= after.keys() else None
-    trained = {}
-    for split, scores in after.items():
-        before = Scores.open(run / FOLDER / f"before-{split}.parquet", scores.task)
-        trained[split] = {task: compare(before.statistics, scores.statistics, scores.summary)}
-    weak = {split: {task: slices(scores)} for split, scores in after.items()}
+    weak = _map(after, lambda split, task, one: slices(one))
     write_over(run / SLICES, json.dumps(weak, indent=1, ensure_ascii=False).encode())
+
+    def against_before(split: str, task: str, one: Scores) -> Any:
+        before = Scores.open(path_of(run, "before", task, split), one.task)
+        return compare(before.statistics, one.statistics, one.summary)
+
     return {
-        "intervals": intervals(after, task),
-        "compared": trained,
-        "calibration": {task: fitted} if fitted else {},
+        "intervals": intervals(after),
+        "compared": _map(after, against_before),
+        "calibration": _calibration(after),
         "slices": weak,
     }
 
 
-def intervals(scores: Split, task: str) -> dict[str, dict[str, dict[str, list[float]]]]:
+def intervals(found: Found) -> dict[str, dict[str, dict[str, list[float]]]]:
     """[low, high] by split, task and metric."""
-    return {
-        split: {
-            task: {
-                name: [round(end, 6) for end in ends]
-                for name, ends in bootstrap.intervals(one.statistics, one.summary).items()
-            }
-        }
-        for split, one in scores.items()
-    }
+    return _map(
+        found,
+        lambda split, task, one: {
+            name: [round(end, 6) for end in ends]
+            for name, ends in bootstrap.intervals(one.statistics, one.summary).items()
+        },
+    )
 
 
-def alone(scores: Split, task: str) -> dict[str, Any]:
+def alone(found: Found) -> dict[str, Any]:
     """`metrics`, `intervals` and `slices` of one model."""
-    weak = {split: {task: slices(one)} for split, one in scores.items()}
-    return {"metrics": metrics(scores, task), "intervals": intervals(scores, task), "slices": weak}
+    weak = _map(found, lambda split, task, one: slices(one))
+    return {"metrics": metrics(found), "intervals": intervals(found), "slices": weak}
 
 
-def beside(a: Split, b: Split, task: str) -> dict[str, Any]:
+def beside(a: Found, b: Found) -> dict[str, Any]:
     """`compared` and `compared_slices` by split and task, of two models on the same samples."""
     return {
-        "compared": {split: {task: compare(a[split].statistics, b[split].statistics, b[split].summary)} for split in b},
-        "compared_slices": {split: {task: compared(a[split], b[split])} for split in b},
+        "compared": _map(b, lambda split, task, one: compare(a[split][task].statistics, one.statistics, one.summary)),
+        "compared_slices": _map(b, lambda split, task, one: compared(a[split][task], one)),
     }
 
 
@@ -81,7 +84,10 @@ def tell(model: Path, measured: dict[str, Any]) -> dict[str, Any]:
 
 
 def flat(account: dict[str, Any]) -> dict[str, float]:
-    """The numbers of an account under the names that a tracking server shows: test_accuracy, test_accuracy_low."""
+    """The numbers of an account under the names that a tracking server shows: test_accuracy, test_accuracy_low.
+
+    Of several tasks, TASK. stands before the metric.
+    """
     found = _named(account["before"], "before_") | _named(account["metrics"], "")
     for place, suffix in enumerate(("_low", "_high")):
         ends = {
@@ -89,16 +95,40 @@ def flat(account: dict[str, Any]) -> dict[str, float]:
             for split, tasks in account["intervals"].items()
         }
         found |= _named(ends, "")
-    for fitted in account["calibration"].values():
-        found |= {"temperature": fitted["temperature"]}
-        found |= {"test_ece": fitted["test_ece"]["before"], "test_ece_calibrated": fitted["test_ece"]["after"]}
-    return found
+    return found | {f"test_{name}": value for name, value in joined(_fitted(account)).items()}
+
+
+def _fitted(account: dict[str, Any]) -> dict[str, dict[str, float]]:
+    """Of each task, those without probabilities too: what `joined` calls a metric depends on how many there are."""
+    found: dict[str, dict[str, float]] = {task: {} for tasks in account["metrics"].values() for task in tasks}
+    for task, one in account["calibration"].items():
+        error = one["test_ece"]
+        found[task] = {
+            "temperature": one["temperature"],
+            "ece": error["before"],
+            "ece_calibrated": error["after"],
+        }
+    return found or {"": {}}
+
+
+def _calibration(after: Found) -> dict[str, Any]:
+    both = [after[split] for split in ("validation", "test") if split in after]
+    if len(both) < 2:
+        return {}
+    fitted = {task: calibrate(both[0][task], both[1][task]) for task in both[1] if task in both[0]}
+    return {task: one for task, one in fitted.items() if one}
+
+
+def _each(found: Found) -> Iterator[tuple[str, str, Scores]]:
+    return ((split, task, one) for split, tasks in found.items() for task, one in tasks.items())
+
+
+def _map(found: Found, change: Callable[[str, str, Scores], Any]) -> dict[str, dict[str, Any]]:
+    """{split: {task: what `change` makes of its scores}}."""
+    return {split: {task: change(split, task, one) for task, one in tasks.items()} for split, tasks in found.items()}
 
 
 def _named(metrics: Metrics, prefix: str) -> dict[str, float]:
     return {
-        f"{prefix}{split}_{name}": value
-        for split, tasks in metrics.items()
-        for values in tasks.values()
-        for name, value in values.items()
+        f"{prefix}{split}_{name}": value for split, tasks in metrics.items() for name, value in joined(tasks).items()
     }

@@ -1,12 +1,12 @@
 """What a model made of each sample of a split, kept so that nothing has to be computed twice.
 
-scored/after-test.parquet    id, source, language, tokens, statistics, target, logits (what the task kept of them)
+scored/after-TASK-test.parquet    id, source, language, tokens, statistics, target, logits (what the task kept of them)
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from gb_ray.corpus.catalogue import rows
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.measure.bootstrap import Array, Summary
-from gb_ray.model import load, package
+from gb_ray.model import load, package, several
+from gb_ray.model.section import ModelSection
 from gb_ray.section import UserError
 from gb_ray.tasks.task import Task
 from gb_ray.train.evaluate import evaluate
@@ -29,6 +30,7 @@ from gb_ray.train.evaluate import evaluate
 FOLDER = "scored"
 LARGEST = 64 << 20
 """Bytes of logits that are written; without them, all but calibration can be found again."""
+MEASURED = ("validation", "test")
 Metrics = dict[str, dict[str, dict[str, float]]]
 """{split: {task: {metric: value}}}."""
 
@@ -84,6 +86,10 @@ class Scores:
         return cls(task, known["labels"], about, statistics, targets, logits)
 
 
+Found = dict[str, dict[str, Scores]]
+"""{split: {task: what a model made of it}}."""
+
+
 def of_split(make_model: Callable[[], Any], task: Task, corpus: Corpus, split: str, workers: int) -> Scores:
     """What the model that `make_model` returns makes of a split that has samples. Ray must be up; see `evaluate`."""
     task = task.prepare(corpus)
@@ -93,23 +99,62 @@ def of_split(make_model: Callable[[], Any], task: Task, corpus: Corpus, split: s
     return Scores(task, corpus.manifest.labels, _about(corpus, split), statistics, targets, logits)
 
 
-def of_splits(
-    make_model: Callable[[], Any], task: Task, corpus: Corpus, splits: tuple[str, ...], workers: int
-) -> dict[str, Scores]:
-    """Of each split that has samples."""
-    there = [split for split in splits if _samples(corpus, split)]
-    return {split: of_split(make_model, task, corpus, split, workers) for split in there}
+def of_model(model: Path, corpora: Mapping[str, Corpus], splits: tuple[str, ...], workers: int) -> Found:
+    """Of an exported model, on the splits that have samples. Ray must be up.
+
+    `corpora` go by task. Raises UserError when they are not of the model's tasks.
+    """
+    tasks = package.tasks_of(model, package.verify(model))
+    makers = {name: partial(several.exported, model, name, task) for name, task in tasks.items()}
+    if len(tasks) == len(corpora) == 1:  # a task may be called otherwise elsewhere
+        name = next(iter(corpora))
+        makers, tasks = {name: next(iter(makers.values()))}, {name: next(iter(tasks.values()))}
+    if tasks.keys() != corpora.keys():
+        raise UserError(f"{model}: its tasks are {', '.join(tasks)}; the corpora are of {', '.join(corpora)}")
+    return _of(makers, tasks, corpora, splits, workers)
 
 
-def of_model(model: Path, corpus: Corpus, splits: tuple[str, ...], workers: int) -> dict[str, Scores]:
-    """Of an exported model, on each split that has samples. Ray must be up."""
-    task = package.task_of(model, package.verify(model))
-    return of_splits(partial(load.exported, model, task.architecture), task, corpus, splits, workers)
+def of_new(
+    section: ModelSection, tasks: Mapping[str, Task], corpora: Mapping[str, Corpus], seed: int, workers: int
+) -> Found:
+    """Of the backbone with new, untrained heads. Ray must be up; the tasks are prepared."""
+    makers = {
+        name: partial(
+            load.new, several.suited(section, task, tasks.values()), task, corpora[name].manifest.labels, seed
+        )
+        for name, task in tasks.items()
+    }
+    return _of(makers, tasks, corpora, MEASURED, workers)
 
 
-def metrics(scores: dict[str, Scores], task: str) -> Metrics:
-    """Of all splits."""
-    return {split: {task: one.metrics} for split, one in scores.items()}
+def metrics(found: Found) -> Metrics:
+    """Of all splits and tasks."""
+    return {split: {task: one.metrics for task, one in tasks.items()} for split, tasks in found.items()}
+
+
+def joined(tasks: Mapping[str, dict[str, float]]) -> dict[str, float]:
+    """The metrics of one split, as a gate names them: METRIC, of several tasks TASK.METRIC."""
+    if len(tasks) == 1:
+        return next(iter(tasks.values()))
+    return {f"{task}.{name}": value for task, values in tasks.items() for name, value in values.items()}
+
+
+def _of(
+    makers: Mapping[str, Callable[[], Any]],
+    tasks: Mapping[str, Task],
+    corpora: Mapping[str, Corpus],
+    splits: tuple[str, ...],
+    workers: int,
+) -> Found:
+    found = {
+        split: {
+            name: of_split(makers[name], tasks[name], corpus, split, workers)
+            for name, corpus in corpora.items()
+            if _samples(corpus, split)
+        }
+        for split in splits
+    }
+    return {split: scores for split, scores in found.items() if scores}
 
 
 def _samples(corpus: Corpus, split: str) -> int:

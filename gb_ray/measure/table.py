@@ -97,8 +97,14 @@ def _each(found: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
     return ((split, task, one) for split, tasks in found.items() for task, one in tasks.items())
 
 
+def summaries(account: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The corpus of each task, as a run's account tells of it."""
+    found, tasks = account["corpus"], list(next(iter(account["metrics"].values()), {}))
+    return {tasks[0] if tasks else "": found} if "digest" in found else dict(found)
+
+
 def _samples(account: dict[str, Any], split: str, task: str) -> str:
-    return f"{account['corpus']['splits'][split]:,} samples"
+    return f"{summaries(account)[task]['splits'][split]:,} samples"
 
 
 def _weak(slices: list[dict[str, Any]]) -> list[str]:

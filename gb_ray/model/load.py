@@ -62,7 +62,7 @@ def new(section: ModelSection, task: Task, labels: list[str], seed: int) -> torc
 def hollow(section: ModelSection, task: Task, labels: list[str], seed: int) -> Hollow:
     """What `new` returns, its pretrained tensors not yet read."""
     folder = backbone(section)
-    tensors, places = stand_ins(_weights(folder))
+    tensors, places = stand_ins(weight_files(folder))
     model, drawn = _new(folder, section, task, labels, seed, dict(tensors))
     found = located(model, places)
     if {name for name, _ in model.named_parameters()} <= found.places.keys() | drawn:
@@ -82,7 +82,7 @@ def _new(
     # The head is drawn from torch's generator while the model is made.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model, drawn = _open(folder, task.architecture, section.attention, changes, state)
+        model, drawn = opened(folder, task.architecture, section.attention, changes, state)
     if section.pooler == "identity":
         drawn |= _hand_on(model, section)
     if section.freeze_embeddings:
@@ -103,7 +103,7 @@ def _hand_on(model: Any, section: ModelSection) -> set[str]:
 def exported(folder: Path, architecture: str) -> torch.nn.Module:
     """An exported model in fp32, in evaluation mode. Attention is sdpa, which answers fastest."""
     check_safe(folder, str(folder))
-    return _open(folder, architecture, "sdpa", {})[0].eval()
+    return opened(folder, architecture, "sdpa", {})[0].eval()
 
 
 def _dropout(folder: Path, rate: float | None) -> dict[str, float]:
@@ -113,7 +113,7 @@ def _dropout(folder: Path, rate: float | None) -> dict[str, float]:
     return {} if rate is None else dict.fromkeys(rates, rate)
 
 
-def _open(
+def opened(
     folder: Path,
     architecture: str,
     attention: str,
@@ -146,7 +146,8 @@ def _open(
     return model, set(found["missing_keys"])
 
 
-def _weights(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a model folder."""
     whole, index = (folder / name for name in WEIGHTS)
     if whole.is_file():
         return [whole]

@@ -87,17 +87,27 @@ def verify(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def task_of(path: Path, manifest: dict[str, Any]) -> Task:
-    """The task an exported model was trained for, over the tokenizer beside it."""
-    name, described = next(iter(manifest["tasks"].items()))
-    section: TaskSection = TypeAdapter(TaskSection).validate_python(described["section"])
-    return make(section, str(path), manifest["max_tokens"], state=manifest.get("state", {}).get(name))
+def tasks_of(path: Path, manifest: dict[str, Any]) -> dict[str, Task]:
+    """The tasks an exported model was trained for by name, over the tokenizer beside it."""
+    sections: dict[str, TaskSection] = {
+        name: TypeAdapter(TaskSection).validate_python(described["section"])
+        for name, described in manifest["tasks"].items()
+    }
+    states = manifest.get("state", {})
+    return {
+        name: make(section, str(path), manifest["max_tokens"], state=states.get(name))
+        for name, section in sections.items()
+    }
 
 
-def temperature(manifest: dict[str, Any]) -> float:
-    """What the model's logits are divided by before they become probabilities; 1 when none was fitted."""
-    name = next(iter(manifest["tasks"]))
-    return float(manifest.get("state", {}).get(name, {}).get("temperature", 1.0))
+def corpora_of(manifest: dict[str, Any]) -> dict[str, str]:
+    """{task: digest of the corpus it was trained on}."""
+    return dict(manifest.get("corpora") or dict.fromkeys(manifest["tasks"], manifest["corpus_digest"]))
+
+
+def temperature(manifest: dict[str, Any], task: str) -> float:
+    """What a task's logits are divided by before they become probabilities; 1 when none was fitted."""
+    return float(manifest.get("state", {}).get(task, {}).get("temperature", 1.0))
 
 
 def calibrate(path: Path, task: str, temperature: float) -> None:

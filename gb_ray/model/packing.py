@@ -35,8 +35,13 @@ def pack(model: Any) -> None:
         AttentionInterface.register(name, partial(packed_attention, kernel=kernel))
     model.set_attn_implementation(NAMES[model.config._attn_implementation])
     lighten(model)
-    if type(model).__name__.endswith("ForSequenceClassification"):
+    if reads_whole_texts(model):
         model.base_model.register_forward_hook(_to_samples, with_kwargs=True)
+
+
+def reads_whole_texts(model: Any) -> bool:
+    """Whether a model has an answer a text, not a token."""
+    return type(model).__name__.endswith("ForSequenceClassification")
 
 
 def is_packed(model: Any) -> bool:
@@ -52,16 +57,25 @@ def first_position(model: Any) -> int:
 
 
 def _to_samples(backbone: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
-    """What the heads of texts read of a backbone: [samples, 1, hidden], of each sample what its head would take.
-
-    A head takes the first token, or the mean over the tokens it is told of; of one token both are that token.
-    """
-    hidden, segments = output.last_hidden_state, kwargs["segments"]
-    mean = getattr(backbone.config, "classifier_pooling", "cls") == "mean"
-    output.last_hidden_state = (_mean if mean else _first)(hidden[0], segments)[:, None]
-    if getattr(backbone, "pooler", None) is not None:
-        output.pooler_output = backbone.pooler(output.last_hidden_state)
+    output.last_hidden_state, pooled = of_samples(backbone, output.last_hidden_state, kwargs["segments"])
+    if pooled is not None:
+        output.pooler_output = pooled
     return output
+
+
+def of_samples(
+    backbone: Any, hidden: torch.Tensor, segments: Segments, rows: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """What the heads of texts read of a backbone: [samples, 1, hidden], and [samples, hidden] if it has a pooler.
+
+    A head takes the first token, or the mean over the tokens it is told of; of one token both are that token. `hidden`
+    is that of a packed row, [1, tokens, hidden]; `rows` are the numbers of the samples that are wanted, if not all.
+    """
+    mean = getattr(backbone.config, "classifier_pooling", "cls") == "mean"
+    taken = (_mean if mean else _first)(hidden[0], segments)[:, None]
+    taken = taken if rows is None else taken[rows]
+    pooler = getattr(backbone, "pooler", None)
+    return taken, None if pooler is None else pooler(taken)
 
 
 def _first(hidden: torch.Tensor, segments: Segments) -> torch.Tensor:

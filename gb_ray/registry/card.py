@@ -22,28 +22,30 @@ def card(manifest: dict[str, Any]) -> str:
     intervals, calibration, corpus_digest, weights_sha256, recipe, recipe_digest, code, max_tokens. What is absent is
     said to be not recorded.
     """
-    task_name, task = next(iter(manifest["tasks"].items()))
+    tasks = manifest["tasks"]
+    types = list(dict.fromkeys(task["type"] for task in tasks.values()))
     base = manifest.get("recipe", {}).get("model", {}).get("path")
     parts = [
-        _front_matter(manifest, task),
+        _front_matter(manifest, types),
         f"# {manifest['name']}",
-        f"A {task['type']} model, fine-tuned with gb_ray from {_code(base)}.",
-        _task(task_name, task, manifest),
+        f"A {' and '.join(types)} model, fine-tuned with gb_ray from {_code(base)}.",
+        *(_task(name, task, manifest) for name, task in tasks.items()),
         _data(manifest),
         _metrics(manifest),
-        _loading(manifest, task),
+        _loading(manifest, types[0]) if len(tasks) == 1 else _loading_several(manifest),
         _provenance(manifest),
         _limits(manifest),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _front_matter(manifest: dict[str, Any], task: dict[str, Any]) -> str:
+def _front_matter(manifest: dict[str, Any], types: list[str]) -> str:
+    # A page has one such tag: the first task's.
     fields = {
         "library_name": "transformers",
-        "pipeline_tag": "text-classification" if task["type"] == "sequence-classification" else task["type"],
+        "pipeline_tag": "text-classification" if types[0] == "sequence-classification" else types[0],
         "model_name": manifest["name"],
-        "tags": ["gb_ray", task["type"]],
+        "tags": ["gb_ray", *types],
     }
     return f"---\n{yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)}---"
 
@@ -84,8 +86,34 @@ def _metrics(manifest: dict[str, Any]) -> str:
     )
 
 
-def _loading(manifest: dict[str, Any], task: dict[str, Any]) -> str:
-    name, cls = manifest["name"], _CLASSES.get(task["type"], "AutoModel")
+def _loading_several(manifest: dict[str, Any]) -> str:
+    name = manifest["name"]
+    return f"""## How to load it
+
+One backbone with a head a task: the heads are the tensors `heads.TASK.*` of the same file.
+
+```python
+from pathlib import Path
+
+from gb_ray.model.predictor import Predictor
+
+predictor = Predictor(Path("PATH"))  # this directory
+predictor.predict(predictor.encode(["a text"]))  # {{task: answer}} of each text
+```
+
+```python
+from transformers import AutoModel
+
+backbone = AutoModel.from_pretrained("PATH")
+```
+
+```bash
+gb predict models:/{name}@champion --text "a text"
+```"""
+
+
+def _loading(manifest: dict[str, Any], type: str) -> str:
+    name, cls = manifest["name"], _CLASSES.get(type, "AutoModel")
     return f"""## How to load it
 
 ```python

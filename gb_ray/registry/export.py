@@ -35,13 +35,13 @@ class Manifest(BaseModel):
     run_id: str
     corpus_digest: str | None = None
     weights_sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    tasks: dict[str, ExportTask] = Field(min_length=1, max_length=1)
+    tasks: dict[str, ExportTask] = Field(min_length=1)
     files: dict[str, str]
 
     @property
-    def task(self) -> ExportTask:
-        """Its one task."""
-        return next(iter(self.tasks.values()))
+    def type(self) -> str:
+        """That of its task; of several tasks, all of them."""
+        return " + ".join(task.type for task in self.tasks.values())
 
 
 class Export(BaseModel):

@@ -8,7 +8,7 @@ import tempfile
 import warnings
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gb_ray import __version__
 from gb_ray.registry.export import Export
@@ -31,7 +31,7 @@ def log(tracking: Tracking, export: Export, run_id: str) -> LoggedModel:
     client = tracking.client
     experiment = client.get_run(run_id).info.experiment_id
     logged = client.create_logged_model(
-        experiment, name=export.manifest.name, source_run_id=run_id, model_type=export.manifest.task.type
+        experiment, name=export.manifest.name, source_run_id=run_id, model_type=export.manifest.type
     )
     from mlflow.entities import LoggedModelOutput
 
@@ -53,8 +53,11 @@ def local_path(uri: str) -> Path | None:
     return Path(local_file_uri_to_path(uri)) if is_local_uri(uri) else None
 
 
-def signature(task_type: str) -> ModelSignature:
-    """Text in, and what the task answers out. Raises UserError for a task that has no signature."""
+def signature(kinds: dict[str, str]) -> ModelSignature:
+    """Text in, and what the task answers out; of several tasks (name: kind) a column each with what it answers.
+
+    Raises UserError for a task that has no signature.
+    """
     from mlflow.models import ModelSignature
     from mlflow.types.schema import Array, ColSpec, DataType, Map, Object, Property, Schema
 
@@ -66,15 +69,24 @@ def signature(task_type: str) -> ModelSignature:
         Property("end", whole),
         Property("score", number),
     ])  # fmt: skip
-    outputs = {
-        "sequence-classification": [ColSpec(text, "label"), ColSpec(Map(number), "probabilities")],
-        "multi-label": [ColSpec(Array(text), "labels"), ColSpec(Map(number), "probabilities")],
-        "token-classification": [ColSpec(Array(entity), "entities")],
-        "regression": [ColSpec(Map(number), "values")],
+    outputs: dict[str, dict[str, Any]] = {
+        "sequence-classification": {"label": text, "probabilities": Map(number)},
+        "multi-label": {"labels": Array(text), "probabilities": Map(number)},
+        "token-classification": {"entities": Array(entity)},
+        "regression": {"values": Map(number)},
     }
-    if task_type not in outputs:
-        raise UserError(f"task type {task_type!r}: no signature is known; known: {', '.join(sorted(outputs))}")
-    return ModelSignature(inputs=Schema([ColSpec(text, "text")]), outputs=Schema(outputs[task_type]))
+    for kind in kinds.values():
+        if kind not in outputs:
+            raise UserError(f"task type {kind!r}: no signature is known; known: {', '.join(sorted(outputs))}")
+    answers = {name: outputs[kind] for name, kind in kinds.items()}
+    if len(answers) == 1:
+        columns = [ColSpec(what, column) for answer in answers.values() for column, what in answer.items()]
+    else:
+        columns = [
+            ColSpec(Object([Property(key, what) for key, what in answer.items()]), name)
+            for name, answer in answers.items()
+        ]
+    return ModelSignature(inputs=Schema([ColSpec(text, "text")]), outputs=Schema(columns))
 
 
 def _save(export: Export, logged: LoggedModel, target: Path) -> None:
@@ -96,7 +108,7 @@ def _save(export: Export, logged: LoggedModel, target: Path) -> None:
             target,
             python_model=str(CODE),
             artifacts={"model": str(light)},
-            signature=signature(export.manifest.task.kind),
+            signature=signature({name: task.kind for name, task in export.manifest.tasks.items()}),
             pip_requirements=_requirements(),
             mlflow_model=form,
         )

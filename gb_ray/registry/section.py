@@ -7,7 +7,8 @@ from pydantic import Field
 from gb_ray.corpus.section import Split
 from gb_ray.section import Section
 
-Metric = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+# Of a model of several tasks, TASK.metric.
+Metric = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9_-]{0,63}\.)?[a-z0-9_]+$")]
 
 
 class RegistrySection(Section):

@@ -12,17 +12,29 @@ from typing import Any
 
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.corpus.sources.remote import Unreachable
-from gb_ray.measure.scores import FOLDER, Scores
+from gb_ray.measure import results
+from gb_ray.measure.scores import Scores
+from gb_ray.measure.table import summaries
 from gb_ray.model import package
 from gb_ray.report import errors
 from gb_ray.report.energy import Energy, energy
 from gb_ray.section import UserError
+from gb_ray.tasks.task import Task
 from gb_ray.train.account import life
 from gb_ray.train.account.beat import beats
 from gb_ray.train.account.goodput import Seconds, goodput
 from gb_ray.train.run import Run, read_json
 
 SHOWN_FROM = ("gb_ray", "torch", "transformers", "deepspeed", "ray", "mlflow")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one task's head did on the split that the page tells of."""
+
+    corpus: dict[str, Any]
+    worst: list[dict[str, Any]]
+    confusion: list[list[int]] | None
 
 
 @dataclass(frozen=True)
@@ -38,14 +50,9 @@ class Facts:
     ended: float
     goodput: Seconds
     energy: Energy | None
-    worst: list[dict[str, Any]]
-    confusion: list[list[int]] | None
+    answers: dict[str, Answers]
+    """By task."""
     versions: dict[str, str]
-
-    @property
-    def task(self) -> str:
-        """Its task's name."""
-        return str(next(iter(self.manifest["tasks"])))
 
     @property
     def split(self) -> str:
@@ -61,9 +68,6 @@ def facts(run: Run) -> Facts:
     attempts = [read_json(path) for path in sorted((run.path / "attempts").glob("*.json"))]
     lives = [read_json(path) for path in sorted((run.path / life.FOLDER).glob("*.json"))]
     spent = goodput(run.path)
-    task = package.task_of(run.model, manifest)
-    split = "test" if "test" in account["metrics"] else next(iter(account["metrics"]), None)
-    scores = Scores.open(run.path / FOLDER / f"after-{split}.parquet", task) if split else None
     return Facts(
         name=run.path.name,
         account=account,
@@ -76,18 +80,28 @@ def facts(run: Run) -> Facts:
         energy=None
         if any(beat.gpu_memory for beat in beats(run.path))
         else energy(spent, account["workers"], [one.get("joules") for one in lives]),
-        worst=errors.worst(scores, _corpus(account), split) if scores and split else [],
-        confusion=errors.confusion(scores) if scores else None,
+        answers=_answers(run, account, package.tasks_of(run.model, manifest)),
         versions={"python": platform.python_version(), **{name: version(name) for name in SHOWN_FROM}},
     )
 
 
-def _corpus(account: dict[str, Any]) -> Corpus | None:
+def _answers(run: Run, account: dict[str, Any], tasks: dict[str, Task]) -> dict[str, Answers]:
+    split = "test" if "test" in account["metrics"] else next(iter(account["metrics"]), "test")
+    found = {}
+    for (name, task), summary in zip(tasks.items(), summaries(account).values(), strict=True):
+        path = results.path_of(run.path, "after", name, split)
+        scores = Scores.open(path, task) if path.is_file() else None
+        worst = errors.worst(scores, _corpus(summary), split) if scores else []
+        found[name] = Answers(summary, worst, errors.confusion(scores) if scores else None)
+    return found
+
+
+def _corpus(summary: dict[str, Any]) -> Corpus | None:
     """The corpus where it was; without it a page has no texts."""
-    where = account["corpus"]["path"]
+    where = summary["path"]
     with suppress(UserError, Unreachable, OSError):
         corpus = Corpus.open(where if "://" in where else Path(where))
-        return corpus if corpus.manifest.digest == account["corpus"]["digest"] else None
+        return corpus if corpus.manifest.digest == summary["digest"] else None
     return None
 
 

@@ -28,21 +28,23 @@ def page(facts: Facts) -> str:
         element("title", f"{facts.name}: report"),
         element("style", Markup(STYLE)),
     )
-    sections = (_title, _results, _slices, _calibration, _confusion, _worst, _curves, _data, _time, _origin)
-    body = element("body", element("main", *(join(section(facts)) for section in sections)))
+    of_each = (_named, _results, _slices, _calibration, _confusion, _worst, _data)
+    told = [join(section(facts, task)) for task in facts.answers for section in of_each]
+    last = [join(section(facts)) for section in (_curves, _time, _origin)]
+    body = element("body", element("main", join(_title(facts)), *told, *last))
     return f'<!doctype html>\n<html lang="en">{head}{body}</html>\n'
 
 
-def verdict(facts: Facts) -> str:
+def verdict(facts: Facts, task: str) -> str:
     """In one or two sentences: how good it is, how sure that is, and since when."""
-    split, task = facts.split, facts.task
+    split = facts.split
     metrics = facts.account["metrics"].get(split, {}).get(task)
     if not metrics:
         return "No split held samples out, so nothing is known of its quality."
     name, value = next(iter(metrics.items()))
     ends = facts.account["intervals"][split][task].get(name)
     sure = f" (95 % interval {span(ends)})" if ends else ""
-    text = f"On {facts.account['corpus']['splits'][split]:,} {split} samples {_words(name)} is {number(value)}{sure}"
+    text = f"On {facts.answers[task].corpus['splits'][split]:,} {split} samples {_words(name)} is {number(value)}{sure}"
     change = facts.account["compared"][split][task].get(name)
     if change is None:
         return f"{text}."
@@ -55,14 +57,22 @@ def _title(facts: Facts) -> Iterator[Markup]:
     yield element("h1", facts.manifest["name"])
     model = account.get("model", {}).get("uri", "not registered")
     yield element("p", f"run {facts.name} · {model} · {_moment(facts.ended)}", class_="quiet")
-    yield element("p", verdict(facts), class_="verdict")
+    several = len(facts.answers) > 1
+    for task in facts.answers:
+        text = verdict(facts, task)
+        yield element("p", f"{task}: {text}" if several else text, class_="verdict")
 
 
-def _results(facts: Facts) -> Iterator[Markup]:
-    account, task = facts.account, facts.task
+def _named(facts: Facts, task: str) -> Iterator[Markup]:
+    if len(facts.answers) > 1:
+        yield element("h1", task)
+
+
+def _results(facts: Facts, task: str) -> Iterator[Markup]:
+    account = facts.account
     for split in sorted(account["metrics"], key=lambda split: split != facts.split):
         rows = []
-        for name, value in account["metrics"][split][task].items():
+        for name, value in account["metrics"][split].get(task, {}).items():
             before = account["before"][split][task].get(name)
             ends = account["intervals"][split][task].get(name)
             moved = changed(account["compared"][split][task].get(name))
@@ -74,8 +84,8 @@ def _results(facts: Facts) -> Iterator[Markup]:
         yield table(["", "", "before", "after", "95 % interval", "change", "95 % interval", "p"], rows, left=2)
 
 
-def _slices(facts: Facts) -> Iterator[Markup]:
-    found = facts.account["slices"].get(facts.split, {}).get(facts.task, [])
+def _slices(facts: Facts, task: str) -> Iterator[Markup]:
+    found = facts.account["slices"].get(facts.split, {}).get(task, [])
     if not found:
         return
     ranked = [one for one in found if one["behind"] is not None]
@@ -102,8 +112,8 @@ def _listed(slices: list[Slice]) -> Markup:
     return table(["by", "", "", "samples", "", "value", "95 % interval"], rows, left=3)
 
 
-def _calibration(facts: Facts) -> Iterator[Markup]:
-    fitted = facts.account["calibration"].get(facts.task)
+def _calibration(facts: Facts, task: str) -> Iterator[Markup]:
+    fitted = facts.account["calibration"].get(task)
     if not fitted:
         return
     error = fitted["test_ece"]
@@ -119,22 +129,23 @@ def _calibration(facts: Facts) -> Iterator[Markup]:
     yield element("div", *(charts.reliability(name, bins) for name, bins in plots.items()), class_="row")
 
 
-def _confusion(facts: Facts) -> Iterator[Markup]:
-    labels = next(iter(facts.manifest["tasks"].values()))["labels"]
-    if facts.confusion is None or len(labels) > LABELS_SHOWN:
+def _confusion(facts: Facts, task: str) -> Iterator[Markup]:
+    labels, confusion = facts.manifest["tasks"][task]["labels"], facts.answers[task].confusion
+    if confusion is None or len(labels) > LABELS_SHOWN:
         return
     yield element("h2", "What it confuses")
     yield element("p", "A row for each true label, a column for each answer.", class_="quiet")
-    yield element("div", charts.confusion(facts.confusion, labels), class_="wide")
+    yield element("div", charts.confusion(confusion, labels), class_="wide")
 
 
-def _worst(facts: Facts) -> Iterator[Markup]:
-    if not facts.worst:
+def _worst(facts: Facts, task: str) -> Iterator[Markup]:
+    worst = facts.answers[task].worst
+    if not worst:
         return
     yield element("h2", "What it was most wrong about")
-    if not any(one["text"] for one in facts.worst):
+    if not any(one["text"] for one in worst):
         yield element("p", "The texts are not here: the corpus was moved, or keeps none.", class_="quiet")
-    rows = [[one["text"] or one["id"], one["truth"], one["answer"], number(one["loss"])] for one in facts.worst]
+    rows = [[one["text"] or one["id"], one["truth"], one["answer"], number(one["loss"])] for one in worst]
     yield table(["text", "true", "answered", "loss"], rows, left=3)
 
 
@@ -149,8 +160,8 @@ def _curves(facts: Facts) -> Iterator[Markup]:
         yield element("div", *curves, class_="row")
 
 
-def _data(facts: Facts) -> Iterator[Markup]:
-    corpus = facts.account["corpus"]
+def _data(facts: Facts, task: str) -> Iterator[Markup]:
+    corpus = facts.answers[task].corpus
     yield element("h2", "Where the rows went")
     rows = [["read", charts.share(1, 1), f"{corpus['read']:,}"]]
     for name in _TAKEN:

@@ -135,7 +135,7 @@ class WholeText(Base):
 
     def fingerprint(self) -> dict[str, Any]:
         """See Encoder. How it is learnt decides nothing of the samples."""
-        section = self.section.model_dump(mode="json", exclude={"label_smoothing"})
+        section = self.section.model_dump(mode="json", exclude={"label_smoothing", "weight"})
         return {**section, "max_tokens": self.max_tokens, "min_chars": self.min_chars}
 
     def supervised(self, label: Any) -> int:

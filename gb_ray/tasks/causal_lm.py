@@ -97,7 +97,8 @@ class CausalLm(PerToken):
 
     def fingerprint(self) -> dict[str, Any]:
         """See Encoder."""
-        found = {**self.section.model_dump(mode="json"), "max_tokens": self.max_tokens, "min_chars": self.min_chars}
+        section = self.section.model_dump(mode="json", exclude={"weight"})
+        found = {**section, "max_tokens": self.max_tokens, "min_chars": self.min_chars}
         if self.section.messages:
             written = chat.template(tokenizer(self.backbone), self.backbone)
             found["chat_template_sha256"] = hashlib.sha256(written.encode()).hexdigest()

@@ -93,7 +93,8 @@ class Regression(WholeText):
         """float32 [samples, targets], standardised."""
         import torch
 
-        return torch.from_numpy(self.scale.standard(np.stack(labels)).astype(np.float32))
+        rows = np.reshape(labels, (len(labels), len(self.section.targets)))
+        return torch.from_numpy(self.scale.standard(rows).astype(np.float32))
 
     def blank(self, tokens: int) -> NDArray[np.float32]:
         """The numbers of a sample that only fills a place."""

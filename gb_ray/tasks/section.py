@@ -11,7 +11,13 @@ Labels = Annotated[list[str], Field(min_length=2)]
 Target = Annotated[str, Field(pattern=r"^[\w.\- /:]+$")]
 
 
-class SequenceClassificationSection(Section):
+class Weighted(Section):
+    """A task that may stand beside others."""
+
+    weight: float = Field(1.0, gt=0, description="Of its loss in the sum over the tasks of the recipe.")
+
+
+class SequenceClassificationSection(Weighted):
     """One label a text, or with `multi_label` any number of them."""
 
     type: Literal["sequence-classification"]
@@ -33,7 +39,7 @@ class SequenceClassificationSection(Section):
         return self
 
 
-class TokenClassificationSection(Section):
+class TokenClassificationSection(Weighted):
     """One IOB2 tag a word: named entities."""
 
     type: Literal["token-classification"]
@@ -42,7 +48,7 @@ class TokenClassificationSection(Section):
     labels: Labels | None = Field(None, description="The tag set; absent, the tags found in the sources, sorted.")
 
 
-class RegressionSection(Section):
+class RegressionSection(Weighted):
     """One number a target and text."""
 
     type: Literal["regression"]
@@ -58,7 +64,7 @@ class RegressionSection(Section):
         return self
 
 
-class CausalLmSection(Section):
+class CausalLmSection(Weighted):
     """The next token: of texts, of responses to prompts, or of the assistant's messages in chats."""
 
     type: Literal["causal-lm"]

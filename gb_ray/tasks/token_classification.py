@@ -110,7 +110,7 @@ class TokenClassification(PerToken):
 
     def fingerprint(self) -> dict[str, Any]:
         """See Encoder."""
-        return {**self.section.model_dump(mode="json"), "max_tokens": self.max_tokens}
+        return {**self.section.model_dump(mode="json", exclude={"weight"}), "max_tokens": self.max_tokens}
 
     def kept(self, logits: NDArray[np.float32], label: Any) -> NDArray[np.floating]:
         """Without the padding."""

@@ -29,16 +29,18 @@ class Agreement:
     def of(cls, loss: float, micro: list[MicroBatch], order: Order, ahead: Share) -> Agreement:
         """Every worker calls it once a step. `ahead` is its own share of the next one."""
         tokens, computed = (sum(column) for column in zip(*(m.size for m in micro), strict=True))
-        sums = everyone([loss, tokens, computed, order.save, order.stop, ahead.answers, ahead.micro])
-        loss, tokens, computed, save, stop, answers, _ = sums.sum(0).tolist()
-        share = Share(int(sums[:, -1].max()), int(answers))
-        return cls(loss, int(tokens), int(computed), bool(save), bool(stop), share)
+        found = everyone([loss, tokens, computed, order.save, order.stop, ahead.micro, *ahead.answers])
+        loss, tokens, computed, save, stop = found[:, :5].sum(0).tolist()
+        return cls(loss, int(tokens), int(computed), bool(save), bool(stop), _of_all(found[:, 5:]))
 
 
 def shared(share: Share) -> Share:
     """The most micro-batches of a worker and the answers of all. Every worker calls it."""
-    found = everyone([share.micro, share.answers])
-    return Share(int(found[:, 0].max()), int(found[:, 1].sum()))
+    return _of_all(everyone([share.micro, *share.answers]))
+
+
+def _of_all(shares: torch.Tensor) -> Share:
+    return Share(int(shares[:, 0].max()), tuple(map(int, shares[:, 1:].sum(0).tolist())))
 
 
 def everyone(mine: list[float]) -> torch.Tensor:

@@ -20,33 +20,38 @@ import torch
 from gb_ray.corpus.reading.reader import Sample
 from gb_ray.model import packing
 from gb_ray.model.attention import Segments
+from gb_ray.model.several import Owners
 from gb_ray.tasks.base import PerToken
 from gb_ray.tasks.task import Task
 from gb_ray.tasks.tokenizer import padding, tokenizer
 
+Tasks = tuple[Task, ...]
 WASTE = 1.05
 """A padded group ends where padding would pass 5 % of its tokens."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """What a model takes at once, and the task's targets.
+    """What a model takes at once, and each task's targets.
 
-    Packed: int64 [1, tokens] and where its samples lie. Padded: int64 [samples, longest] and a mask.
+    Packed: int64 [1, tokens] and where its samples lie. Padded: int64 [samples, longest] and a mask. With several tasks
+    also whose its samples are.
     """
 
     input_ids: torch.Tensor
-    targets: torch.Tensor
+    targets: tuple[torch.Tensor, ...]
     attention_mask: torch.Tensor | None = None
     position_ids: torch.Tensor | None = None
     segments: Segments | None = None
+    owners: Owners | None = None
 
     @property
     def inputs(self) -> dict[str, Any]:
         """The model's arguments."""
+        owners = {"owners": self.owners} if self.owners else {}
         if self.segments is None:
-            return {"input_ids": self.input_ids, "attention_mask": self.attention_mask}
-        return {"input_ids": self.input_ids, "position_ids": self.position_ids, "segments": self.segments}
+            return {"input_ids": self.input_ids, "attention_mask": self.attention_mask, **owners}
+        return {"input_ids": self.input_ids, "position_ids": self.position_ids, "segments": self.segments, **owners}
 
     @property
     def size(self) -> tuple[int, int]:
@@ -55,7 +60,7 @@ class Group:
         return computed if self.attention_mask is None else int(self.attention_mask.sum()), computed
 
     @classmethod
-    def padded(cls, samples: list[Sample], task: Task, pad: int) -> Group:
+    def padded(cls, samples: list[Sample], tasks: Tasks, pad: int) -> Group:
         """One row a sample, filled up with `pad`."""
         width = max(len(sample.input_ids) for sample in samples)
         ids = np.full((len(samples), width), pad, np.int64)
@@ -63,29 +68,36 @@ class Group:
         for row, sample in enumerate(samples):
             ids[row, : len(sample.input_ids)] = sample.input_ids
             mask[row, : len(sample.input_ids)] = 1
-        targets = task.targets([sample.label for sample in samples], width)
-        return cls(torch.from_numpy(ids), targets, attention_mask=torch.from_numpy(mask))
+        owned = _owned(samples, tasks)
+        targets = tuple(
+            task.targets([samples[i].label for i in own], width) for task, own in zip(tasks, owned, strict=True)
+        )
+        owners = Owners.of(owned) if len(tasks) > 1 else None
+        return cls(torch.from_numpy(ids), targets, attention_mask=torch.from_numpy(mask), owners=owners)
 
     @classmethod
-    def packed(cls, samples: list[Sample], task: Task, first: int) -> Group:
+    def packed(cls, samples: list[Sample], tasks: Tasks, first: int) -> Group:
         """One row of all samples; each counts its positions from `first`."""
         lengths = [len(sample.input_ids) for sample in samples]
         ids = np.concatenate([sample.input_ids for sample in samples]).astype(np.int64)
         places = np.concatenate([np.arange(first, first + length) for length in lengths])
-        labels = [sample.label for sample in samples]
-        targets = task.targets([np.concatenate(labels)] if isinstance(task, PerToken) else labels, len(ids))
-        segments = Segments.of(lengths)
-        row = torch.from_numpy(ids)[None]
-        return cls(row, targets, position_ids=torch.from_numpy(places)[None], segments=segments)
+        owned = _owned(samples, tasks)
+        targets = tuple(
+            _in_a_row(task, [samples[i].label for i in own]) for task, own in zip(tasks, owned, strict=True)
+        )
+        owners = Owners.of(owned, lengths) if len(tasks) > 1 else None
+        row, position_ids = torch.from_numpy(ids)[None], torch.from_numpy(places)[None]
+        return cls(row, targets, position_ids=position_ids, segments=Segments.of(lengths), owners=owners)
 
     def to(self, device: torch.device) -> Group:
         """On a device."""
         if device.type == "cpu":
             return self
-        names = ("input_ids", "targets", "attention_mask", "position_ids")
-        parts = {name: part for name in names if (part := getattr(self, name)) is not None}
-        moved = {name: part.pin_memory().to(device, non_blocking=True) for name, part in parts.items()}
-        return replace(self, **moved, segments=self.segments and self.segments.to(device))
+        names = ("input_ids", "attention_mask", "position_ids")
+        moved = {name: _moved(part, device) for name in names if (part := getattr(self, name)) is not None}
+        targets = tuple(_moved(part, device) for part in self.targets)
+        segments, owners = self.segments and self.segments.to(device), self.owners and self.owners.to(device)
+        return replace(self, **moved, targets=targets, segments=segments, owners=owners)
 
 
 @dataclass(frozen=True)
@@ -106,13 +118,15 @@ class MicroBatch:
 
 @dataclass(frozen=True)
 class Layout:
-    """How samples become what a model takes. `first` is the position of a sample's first token.
+    """How samples become what a model takes, those of task number t as `tasks[t]` has it.
+
+    `first` is the position of a sample's first token.
 
     Not `together`, a micro-batch is one group: under ZeRO 3 each pass through the model is a collective, and all
     workers must make as many.
     """
 
-    task: Task
+    tasks: Tasks
     pad: int
     packed: bool
     first: int
@@ -120,11 +134,11 @@ class Layout:
     together: bool
 
     @classmethod
-    def of(cls, model: Any, task: Task, device: torch.device | None = None, together: bool = True) -> Layout:
+    def of(cls, model: Any, tasks: Tasks, device: torch.device | None = None, together: bool = True) -> Layout:
         """Packed if the model was made to take that; on its device, or the one it will be moved to."""
-        pad = padding(tokenizer(task.backbone))
+        pad = padding(tokenizer(tasks[0].backbone))
         first = packing.first_position(model)
-        return cls(task, pad, packing.is_packed(model), first, device or model.device, together)
+        return cls(tasks, pad, packing.is_packed(model), first, device or model.device, together)
 
     def micro(self, samples: list[Sample], micro_tokens: int) -> list[MicroBatch]:
         """The micro-batches of samples."""
@@ -136,13 +150,20 @@ class Layout:
     def empty(self) -> MicroBatch:
         """A micro-batch whose gradients are zero."""
         ids = np.full(2, self.pad, np.int32)
-        return MicroBatch([self.group([Sample("", ids, self.task.blank(len(ids)))])], weight=0.0)
+        return MicroBatch([self.group([Sample("", ids, self.tasks[0].blank(len(ids)))])], weight=0.0)
+
+    def answers(self, samples: list[Sample]) -> tuple[int, ...]:
+        """What is supervised in samples, by task."""
+        counts = [0] * len(self.tasks)
+        for sample in samples:
+            counts[sample.task] += self.tasks[sample.task].supervised(sample.label)
+        return tuple(counts)
 
     def group(self, samples: list[Sample]) -> Group:
         """Samples as tensors, in their order."""
         if self.packed:
-            return Group.packed(samples, self.task, self.first).to(self.device)
-        return Group.padded(samples, self.task, self.pad).to(self.device)
+            return Group.packed(samples, self.tasks, self.first).to(self.device)
+        return Group.padded(samples, self.tasks, self.pad).to(self.device)
 
 
 def layout(samples: list[Sample], micro_tokens: int, packed: bool) -> list[list[list[Sample]]]:
@@ -172,6 +193,23 @@ def layout(samples: list[Sample], micro_tokens: int, packed: bool) -> list[list[
             micro[-1].append([sample])
             room, tokens = room - length, length
     return micro
+
+
+def _owned(samples: list[Sample], tasks: Tasks) -> list[list[int]]:
+    """The numbers of each task's samples."""
+    return [[i for i, sample in enumerate(samples) if sample.task == number] for number in range(len(tasks))]
+
+
+def _in_a_row(task: Task, labels: list[Any]) -> torch.Tensor:
+    """The targets of samples that lie one after another."""
+    if not isinstance(task, PerToken):
+        return task.targets(labels, 0)
+    row = np.concatenate([task.blank(0), *labels])
+    return task.targets([row], len(row))
+
+
+def _moved(part: torch.Tensor, device: torch.device) -> torch.Tensor:
+    return part.pin_memory().to(device, non_blocking=True)
 
 
 def _width(group: list[Sample]) -> int:

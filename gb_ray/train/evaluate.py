@@ -60,7 +60,7 @@ def _score(
 @torch.inference_mode()
 def score(model: Any, task: Task, samples: list[Sample]) -> Scored:
     """What the task keeps of each sample's logits. A model that was made to take packed rows gets them."""
-    laid = Layout.of(model, task)
+    laid = Layout.of(model, (task,))
     scored: Scored = []
     for groups in layout(samples, task.tokens_at_once, laid.packed):
         for group in groups:

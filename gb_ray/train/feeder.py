@@ -11,10 +11,10 @@ from gb_ray.train.schedule import Step
 
 
 class Share(NamedTuple):
-    """What one worker has of a step: micro-batches, and answers that are supervised."""
+    """What one worker has of a step: micro-batches, and by task the answers that are supervised."""
 
     micro: int
-    answers: int
+    answers: tuple[int, ...]
 
 
 class Prepared(NamedTuple):
@@ -44,7 +44,7 @@ class Feeder:
 
     def ahead(self) -> Share:
         """The share of the following step; waits until it is made. Raises as `take` does."""
-        return self._ahead[1].result().share if self._ahead else Share(0, 0)
+        return self._ahead[1].result().share if self._ahead else Share(0, self._layout.answers([]))
 
     def close(self) -> None:
         """End the thread."""
@@ -56,4 +56,4 @@ class Feeder:
     def _prepare(self, step: Step) -> Prepared:
         samples = self._reader.step(step.epoch, step.start, step.stop)
         micro = self._layout.micro(samples, self._micro_tokens)
-        return Prepared(micro, Share(len(micro), sum(self._layout.task.supervised(sample.label) for sample in samples)))
+        return Prepared(micro, Share(len(micro), self._layout.answers(samples)))

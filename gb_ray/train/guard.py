@@ -98,7 +98,8 @@ class Guard:
     def _samples(self, step: Step) -> list[dict[str, str]]:
         """Ids and the beginnings of the texts of the step's samples, all workers'."""
         job, decode = self._job, self._worker.tokenizer.decode
-        with Reader(Corpus.open(job.corpus), "train", job.recipe.seed) as reader:
+        corpora = [Corpus.open(job.corpora[name]) for name in job.recipe.tasks]
+        with Reader(corpora, "train", job.recipe.seed) as reader:
             return [
                 {"id": sample.id, "text": decode(sample.input_ids, skip_special_tokens=True)[:EXCERPT]}
                 for sample in reader.step(step.epoch, step.start, step.stop)

@@ -14,7 +14,8 @@ class Job:
     """A run as its workers see it. It travels to every one of them."""
 
     recipe: Recipe
-    corpus: Path | str
+    corpora: dict[str, Path | str]
+    """Where each task's corpus is, by the names of the tasks."""
     run: Path
     """The run's directory, which all workers reach."""
     key: str
@@ -26,5 +27,5 @@ class Job:
     """The ZeRO stage, where the recipe leaves it to the plan."""
     manifest: dict[str, Any]
     """What the exported model will say of itself."""
-    state: dict[str, Any]
-    """What the task learnt of the train split beforehand: read once, for all workers and attempts."""
+    states: dict[str, dict[str, Any]]
+    """What each task learnt of its train split beforehand: read once, for all workers and attempts."""

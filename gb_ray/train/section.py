@@ -59,6 +59,7 @@ class TrainSection(Section):
     optimizer: Literal["adamw", "adamw-8bit", "muon"] = Field("adamw")
     weight_decay: float = Field(0.01, ge=0, description="Not applied to biases and norms.")
     clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
+    balance: Literal["fixed", "uncertainty"] = Field("fixed", description="Of several tasks; fixed: by weight.")
     bad_loss: BadLossSection = BadLossSection()
     workers: int | tuple[int, int] = Field(1, description="Processes, or [fewest, most]; with GPUs, one GPU each.")
     gpus: bool | Literal["auto"] = Field("auto", description="auto: when the cluster has enough of them.")

@@ -41,31 +41,40 @@ class RunStopped(Exception):
 
 
 def fit(
-    recipe: Recipe, corpus: Corpus, run: Run, manifest: dict[str, Any], progress: Progress, fitter: Any = None
+    recipe: Recipe,
+    corpora: dict[str, Corpus],
+    run: Run,
+    manifest: dict[str, Any],
+    progress: Progress,
+    fitter: Any = None,
 ) -> dict[str, Any]:
-    """Train `recipe` on `corpus` in `run`, from its newest checkpoint on; Ray must be up.
+    """Train `recipe` on the corpora of its tasks in `run`, from its newest checkpoint on; Ray must be up.
 
     `manifest` is what the exported model will say of itself, `fitter` is what `standby` returned earlier. Returns
     result.json, attempts, tokens_per_s, goodput. Raises TrainingFailed when the workers fail for good, UserError for
     what they cannot do, RunStopped when asked to.
     """
     backbone, gpus = load.backbone(recipe.model), use_gpus(recipe)
-    state = make(recipe.task[1], str(backbone), recipe.model.max_tokens).prepare(corpus).state
+    states = {
+        name: make(section, str(backbone), recipe.model.max_tokens).prepare(corpora[name]).state
+        for name, section in recipe.tasks.items()
+    }
     if "zero" not in run.state:
         # Chosen once: a run that goes on elsewhere takes up a state that this stage has saved.
-        run.update(zero=choose_zero(recipe, corpus, backbone, gpus))
+        run.update(zero=choose_zero(recipe, corpora, backbone, gpus))
     job = Job(
         recipe,
-        corpus.folder,
+        {name: corpora[name].folder for name in recipe.tasks},
         run.path,
         run.state["key"],
         time.time(),
         gpus,
         run.state["zero"],
         manifest,
-        state,
+        states,
     )
-    total = steps_per_epoch(corpus.manifest.splits["train"].epoch, recipe.train.batch) * recipe.train.epochs
+    samples = sum(corpus.manifest.splits["train"].epoch for corpus in corpora.values())
+    total = steps_per_epoch(samples, recipe.train.batch) * recipe.train.epochs
     run.update(total=total)
     if run.result is None:
         with progress.stage("train", unit="steps") as stage:
@@ -83,12 +92,12 @@ def fit(
 
 def require_workers(recipe: Recipe) -> None:
     """Raises UserError for a task that is not trained, or when this Ray has too few CPUs or GPUs for the workers."""
-    name, section = recipe.task
-    if section.type == "causal-lm":
-        raise UserError(
-            f"tasks.{name}: a causal-lm corpus can be built and inspected (gb corpus build, gb corpus show), "
-            "but this version does not train on it"
-        )
+    for name, section in recipe.tasks.items():
+        if section.type == "causal-lm":
+            raise UserError(
+                f"tasks.{name}: a causal-lm corpus can be built and inspected (gb corpus build, gb corpus show), "
+                "but this version does not train on it"
+            )
     workers = recipe.train.fewest
     gpus = workers if use_gpus(recipe) else 0
     machine.require(workers, gpus, f"train.workers={workers}", "set train.workers to what there is")

@@ -13,9 +13,9 @@ import torch.distributed as dist
 from gb_ray import machine
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.corpus.reading.reader import Reader
-from gb_ray.model import load, package, packing
+from gb_ray.model import load, package, packing, several
 from gb_ray.model.hollow import Hollow
-from gb_ray.tasks.task import Task, make
+from gb_ray.tasks.task import make
 from gb_ray.tasks.tokenizer import tokenizer
 from gb_ray.train import engine, skips
 from gb_ray.train.agreement import Agreement, shared
@@ -24,6 +24,7 @@ from gb_ray.train.checkpoints.checkpoint import Progress
 from gb_ray.train.checkpoints.restore import restore
 from gb_ray.train.feeder import Feeder, Share
 from gb_ray.train.job import Job
+from gb_ray.train.objective import Answers, Objective
 from gb_ray.train.orders import Order
 from gb_ray.train.run import write_json
 from gb_ray.train.schedule import Step, steps, steps_per_epoch
@@ -39,19 +40,23 @@ class Worker:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         self.job, recipe = job, job.recipe
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
-        corpus = Corpus.open(job.corpus)
-        self.labels = corpus.manifest.labels
-        self.reader = Reader(corpus, "train", recipe.seed, self.rank, self.world)
+        corpora = [Corpus.open(job.corpora[name]) for name in recipe.tasks]
+        self.labels = [corpus.manifest.labels for corpus in corpora]
+        self.reader = Reader(corpora, "train", recipe.seed, self.rank, self.world)
         backbone = str(load.backbone(recipe.model))
-        self.task: Task = make(recipe.task[1], backbone, recipe.model.max_tokens, state=job.state)
+        self.tasks = tuple(
+            make(section, backbone, recipe.model.max_tokens, state=job.states.get(name))
+            for name, section in recipe.tasks.items()
+        )
+        self.objective = Objective(self.tasks, [section.weight for section in recipe.tasks.values()])
         self.tokenizer = tokenizer(backbone)
         self.precision = _precision(recipe.train.precision)
         self.device = torch.device("cuda", torch.cuda.current_device()) if job.gpus else torch.device("cpu")
         found = restore(job)
         hollow = self._hollow()
-        if packed and packing.packs(hollow.model.config, self.task.architecture):
+        if packed and all(packing.packs(hollow.model.config, task.architecture) for task in self.tasks):
             packing.pack(hollow.model)
-        self.layout = Layout.of(hollow.model, self.task, self.device, together=job.zero != 3)
+        self.layout = Layout.of(hollow.model, self.tasks, self.device, together=job.zero != 3)
         self.feeder = Feeder(self.reader, self.layout, recipe.train.micro_tokens)
         self.engine = engine.start(hollow, job, self.precision, bool(found and found.world != self.world))
         if found:
@@ -70,8 +75,8 @@ class Worker:
         for step, self._following in pairwise(chain(left, [None])):
             yield cast(Step, step)
 
-    def lay_out(self, step: Step) -> tuple[list[MicroBatch], float]:
-        """This worker's micro-batches of a step, and the answers of the whole global batch.
+    def lay_out(self, step: Step) -> tuple[list[MicroBatch], Answers]:
+        """This worker's micro-batches of a step, and the answers of the whole global batch, by task.
 
         Every worker takes part in as many collectives: one with fewer micro-batches adds empty ones.
         """
@@ -79,20 +84,22 @@ class Worker:
         # Known since the step before, but for the first one.
         all = self._known[1] if self._known and self._known[0] == step else shared(mine.share)
         micro = mine.micro + [self.layout.empty()] * (all.micro - len(mine.micro))
-        return micro, float(all.answers)
+        return micro, all.answers
 
-    def gradients(self, step: Step, micro: list[MicroBatch], answers: float) -> float:
-        """Compute the gradients of a step, whose mean is over `answers`. Returns this worker's part of its loss."""
+    def gradients(self, step: Step, micro: list[MicroBatch], answers: Answers) -> float:
+        """Compute the gradients of a step, whose means are over `answers`. Returns this worker's part of its loss."""
         _seed(self.job.recipe.seed, step.number, self.rank)
         return float(sum(self._backward(m, answers, last=i == len(micro)) for i, m in enumerate(micro, 1)))
 
-    def _backward(self, micro: MicroBatch, answers: float, last: bool) -> torch.Tensor:
-        loss = torch.zeros((), device=self.device)
+    def _backward(self, micro: MicroBatch, answers: Answers, last: bool) -> torch.Tensor:
+        loss, shown = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        once = last / self.world / len(micro.groups)
         for group in micro.groups:
-            logits = self.engine(**group.inputs).logits
-            loss = loss + self.task.loss(logits, group.targets) * (micro.weight / answers)
+            outputs = self.engine(**group.inputs)
+            part, seen = self.objective.part(outputs, group.targets, micro.weight, answers, once)
+            loss, shown = loss + part, shown + seen
         self.engine.backward(loss, last)
-        return loss.detach()
+        return shown
 
     def agree(self, loss: float, micro: list[MicroBatch], order: Order) -> Agreement:
         """What all workers know of a step; once a step, when its gradients are computed."""
@@ -107,8 +114,13 @@ class Worker:
         hollow = self._hollow()
         weights = self.engine.weights(hollow.read)
         if self.rank == 0:
-            manifest = self.job.manifest | {"state": {self.job.recipe.task[0]: self.task.state}}
-            manifest = package.export(hollow.model, self.tokenizer, manifest, self.job.run / "model", weights)
+            names = list(self.job.recipe.tasks)
+            states = {name: task.state for name, task in zip(names, self.tasks, strict=True)}
+            model, written = hollow.model, weights
+            if isinstance(model, several.Several):
+                model, written = model.backbone, several.exported_names(weights, names)
+            manifest = self.job.manifest | {"state": states}
+            manifest = package.export(model, self.tokenizer, manifest, self.job.run / "model", written)
             write_json(
                 self.job.run / "result.json",
                 {
@@ -129,7 +141,8 @@ class Worker:
 
     def _hollow(self) -> Hollow:
         recipe = self.job.recipe
-        return load.hollow(recipe.model, self.task, self.labels, recipe.seed)
+        learns = recipe.train.balance == "uncertainty"
+        return several.hollow(recipe.model, self.tasks, self.labels, recipe.seed, learns)
 
 
 def _precision(wanted: str) -> str:

@@ -185,3 +185,18 @@ def test_real_data_comes_out_whole(tmp_path: Path) -> None:
             table = pq.read_table(file.path)
             assert read(file) == list(enumerate(table.to_pylist())), file.uri
             assert parquet.columns(file) == table.column_names
+
+
+def test_a_saved_folder_gives_the_names_of_its_classes(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets", reason="its package is installed for benchmarks alone")
+    label, tag = datasets.ClassLabel(names=["no", "yes"]), datasets.ClassLabel(names=["O", "B-LOC"])
+    features = datasets.Features({"label": label, "tags": datasets.List(tag), "count": datasets.Value("int64")})
+    content = {"label": [1, 0, -1, None], "tags": [[0, 1], [], [1], None], "count": [1, 0, 1, 0]}
+    datasets.Dataset.from_dict(content, features=features).save_to_disk(tmp_path / "saved")
+    (found,) = [file for file in files(str(tmp_path / "saved")) if file.uri.endswith(".arrow")]
+    assert [row for _, row in read(found, "arrow-folder")] == [
+        {"label": "yes", "tags": ["O", "B-LOC"], "count": 1},
+        {"label": "no", "tags": [], "count": 0},
+        {"label": None, "tags": ["B-LOC"], "count": 1},
+        {"label": None, "tags": None, "count": 0},
+    ]

@@ -45,7 +45,7 @@ CORPUS = st.tuples(st.sampled_from([1, 8, 64]), st.booleans())
 
 def plain(samples: list[Sample]) -> Sampled:
     """Comparable with ==."""
-    return [(id, ids.tolist(), label if isinstance(label, int) else label.tolist()) for id, ids, label in samples]
+    return [(id, ids.tolist(), label if isinstance(label, int) else label.tolist()) for id, ids, label, _ in samples]
 
 
 def expected(corpus: Corpus, epoch: int, start: int, stop: int) -> list[tuple[int, int]]:

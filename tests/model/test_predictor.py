@@ -75,7 +75,7 @@ def test_a_topic_is_the_one_that_plain_transformers_gives(exported: dict[str, Pa
 def test_entities_are_words_of_the_text_and_a_long_text_is_cut(predictors: dict[str, Predictor]) -> None:
     predictor = predictors["entities"]
     (encoded,) = predictor.encode([LONG])
-    assert len(encoded.input_ids) == predictor.task.max_tokens == 32
+    assert len(encoded.input_ids) == predictor.tasks["entities"].max_tokens == 32
     found = [e for answer in predictor.predict(predictor.encode(TEXTS)) for e in answer["entities"]]
     assert found
     words = set(" ".join(TEXTS).replace(",", " , ").split())

@@ -40,7 +40,7 @@ def test_mlflow_itself_opens_it(tracking, new_export):
     assert len(answers) == 40 and set(answers["label"]) <= set(LABELS)
     assert sum(answers["probabilities"][0].values()) == pytest.approx(1)
     assert model.predict({"text": "rain"})["label"][0] == answers["label"][0]
-    assert model.metadata.signature == pyfunc_model.signature("sequence-classification")
+    assert model.metadata.signature == pyfunc_model.signature({"goal": "sequence-classification"})
 
 
 def test_the_weights_are_linked_and_nothing_is_left_in_the_working_directory(home, tracking, new_export, monkeypatch):

@@ -45,11 +45,11 @@ def run(tmp_path: Path, backbone: Path) -> Run:
     model = load.new(ModelSection(path=str(backbone)), task, LABELS, 0)
     package.export(model, tokenizer(str(backbone)), known, made.model)
 
-    before = {split: scored(task, 90, 0.0, 1) for split in ("validation", "test")}
-    after = {split: scored(task, 90, 2.0, 2) for split in ("validation", "test")}
-    measured = {"before": results.keep(before, "before", made.path, "topic")}
-    measured |= {"metrics": results.keep(after, "after", made.path, "topic")}
-    measured |= results.findings(made.path, after, "topic")
+    before = {split: {"topic": scored(task, 90, 0.0, 1)} for split in ("validation", "test")}
+    after = {split: {"topic": scored(task, 90, 2.0, 2)} for split in ("validation", "test")}
+    measured = {"before": results.keep(before, "before", made.path)}
+    measured |= {"metrics": results.keep(after, "after", made.path)}
+    measured |= results.findings(made.path, after)
     results.tell(made.model, measured)
 
     for number, (began, first, last, ended) in enumerate([(1000.0, 0, 5, False), (1100.0, 4, 9, True)], start=1):

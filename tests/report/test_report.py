@@ -91,7 +91,7 @@ def test_a_step_that_was_done_twice_counts_once_and_half_a_line_is_none(run: Run
 
 
 def test_the_worst_come_first_and_all_answers_are_counted(run: Run) -> None:
-    found = facts(run)
+    found = facts(run).answers["topic"]
     losses = [one["loss"] for one in found.worst]
     assert losses == sorted(losses, reverse=True) and losses[0] > 1
     assert all(one["truth"] != one["answer"] for one in found.worst[:5])

@@ -39,7 +39,17 @@ def small_job(
         }
     )
     zero = 2 if recipe.train.zero == "auto" else recipe.train.zero
-    return Job(recipe, folder / "corpus", run, "k" * 64, time.time(), False, zero, {"tasks": {"topic": {}}}, {})
+    return Job(
+        recipe,
+        {"topic": folder / "corpus"},
+        run,
+        "k" * 64,
+        time.time(),
+        False,
+        zero,
+        {"tasks": {"topic": {}}},
+        {},
+    )
 
 
 def _write_model(model: Path, backbone: Path, dropout: float) -> None:

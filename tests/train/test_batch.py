@@ -107,25 +107,25 @@ def several() -> Task:
 
 
 def laid(task: Task, packed: bool, first: int = 0) -> Layout:
-    return Layout(task, PAD, packed, first, torch.device("cpu"), together=True)
+    return Layout((task,), PAD, packed, first, torch.device("cpu"), together=True)
 
 
 def test_padded_tensors_hold_tokens_then_padding_that_the_mask_hides() -> None:
     group = [Sample("a", np.array([5, 6], np.int32), 1), Sample("b", np.array([8, 9, 4], np.int32), 2)]
-    only = Group.padded(group, topics(), PAD)
+    only = Group.padded(group, (topics(),), PAD)
     assert only.input_ids.tolist() == [[5, 6, PAD], [8, 9, 4]]
     assert only.attention_mask.tolist() == [[1, 1, 0], [1, 1, 1]]
-    assert only.targets.tolist() == [1, 2]
+    assert only.targets[0].tolist() == [1, 2]
     assert only.size == (5, 6)
 
 
 def test_a_packed_row_holds_tokens_alone_and_each_sample_counts_from_the_first_position() -> None:
     group = [Sample("a", np.array([5, 6], np.int32), 1), Sample("b", np.array([8, 9, 4], np.int32), 2)]
-    only = Group.packed(group, topics(), first=2)
+    only = Group.packed(group, (topics(),), first=2)
     assert only.input_ids.tolist() == [[5, 6, 8, 9, 4]]
     assert only.position_ids.tolist() == [[2, 3, 2, 3, 4]]
     assert only.segments.edges.tolist() == [0, 2, 5]
-    assert only.targets.tolist() == [1, 2]
+    assert only.targets[0].tolist() == [1, 2]
     assert only.size == (5, 5)
 
 
@@ -133,14 +133,14 @@ def test_padding_is_asked_nothing_of_and_a_packed_row_has_all_labels() -> None:
     label = np.array([-100, 3], np.int32)
     longer = np.array([-100, 1, 2], np.int32)
     group = [Sample("a", np.array([5, 6], np.int32), label), Sample("b", np.array([8, 9, 4], np.int32), longer)]
-    assert Group.padded(group, entities(), PAD).targets.tolist() == [[-100, 3, -100], [-100, 1, 2]]
-    assert Group.packed(group, entities(), 0).targets.tolist() == [[-100, 3, -100, 1, 2]]
+    assert Group.padded(group, (entities(),), PAD).targets[0].tolist() == [[-100, 3, -100], [-100, 1, 2]]
+    assert Group.packed(group, (entities(),), 0).targets[0].tolist() == [[-100, 3, -100, 1, 2]]
 
 
 def test_several_labels_a_text_are_targets_of_texts_in_both_layouts() -> None:
     group = [Sample("a", np.array([5, 6], np.int32), np.array([1], np.int32)), Sample("b", np.array([8], np.int32), [])]
-    for only in (Group.padded(group, several(), PAD), Group.packed(group, several(), 0)):
-        assert only.targets.tolist() == [[1], [-1]]
+    for only in (Group.padded(group, (several(),), PAD), Group.packed(group, (several(),), 0)):
+        assert only.targets[0].tolist() == [[1], [-1]]
 
 
 @given(LENGTHS.filter(bool), BUDGETS, st.booleans())
@@ -160,5 +160,5 @@ def test_a_micro_batch_that_only_keeps_step_weighs_nothing_and_counts_no_tokens(
     (only,) = batch.groups
     width = only.input_ids.shape[1]
     logits = torch.randn((1, width, 4) if isinstance(task, PerToken) else (1, 4), requires_grad=True)
-    (task.loss(logits, only.targets) * batch.weight).backward()
+    (task.loss(logits, only.targets[0]) * batch.weight).backward()
     assert torch.equal(logits.grad, torch.zeros_like(logits))

@@ -118,8 +118,8 @@ def test_a_sharded_model_is_the_one_that_a_single_process_opens(place: Path, bac
     """Its new head is drawn from the same seed. No worker keeps more than its part."""
     job = job_of(place, backbone, freeze=True, zero=3)
     found = processes.run(2, weights_before, job)[0]
-    task = make(job.recipe.task[1], job.recipe.model.path, job.recipe.model.max_tokens)
-    expected = load.new(job.recipe.model, task, Corpus.open(job.corpus).manifest.labels, job.recipe.seed)
+    task = make(next(iter(job.recipe.tasks.values())), job.recipe.model.path, job.recipe.model.max_tokens)
+    expected = load.new(job.recipe.model, task, Corpus.open(job.corpora["topic"]).manifest.labels, job.recipe.seed)
     assert found.keys() == expected.state_dict().keys()
     assert all(torch.equal(found[name], tensor) for name, tensor in expected.state_dict().items())
 
@@ -187,7 +187,7 @@ def test_the_norm_of_the_gradient_is_the_same_at_every_stage(place: Path, backbo
 
 def test_fp16_is_refused_without_gpus(place: Path, backbone: Path) -> None:
     job = job_of(place, backbone, zero=0, precision="fp16")
-    task = make(job.recipe.task[1], job.recipe.model.path, job.recipe.model.max_tokens)
+    task = make(next(iter(job.recipe.tasks.values())), job.recipe.model.path, job.recipe.model.max_tokens)
     hollow = load.hollow(job.recipe.model, task, Corpus.open(job.corpus).manifest.labels, 0)
     with pytest.raises(UserError, match="fp16 needs GPUs"):
         start(hollow, job, "fp16", False)

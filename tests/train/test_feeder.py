@@ -35,8 +35,8 @@ def job(tmp_path_factory: pytest.TempPathFactory, backbone: Path) -> Job:
 
 def feeder(job: Job) -> Feeder:
     task = make(SequenceClassificationSection(type="sequence-classification"), "unused", 64)
-    reader = Reader(Corpus.open(job.corpus), "train", 0)
-    return Feeder(reader, Layout(task, 0, True, 0, torch.device("cpu"), together=True), 64)
+    reader = Reader(Corpus.open(job.corpora["topic"]), "train", 0)
+    return Feeder(reader, Layout((task,), 0, True, 0, torch.device("cpu"), together=True), 64)
 
 
 def tokens(prepared: Prepared) -> list[list[int]]:
@@ -48,9 +48,9 @@ def test_what_was_made_ahead_is_what_would_have_been_made_then(job: Job) -> None
     for step, following in zip(PLAN, [*PLAN[1:], None], strict=True):
         found = ahead.take(step, following)
         assert tokens(found) == tokens(alone.take(step, None))
-        assert found.share == Share(len(found.micro), 8)
-        assert alone.ahead() == Share(0, 0)
-    assert ahead.ahead() == Share(0, 0)
+        assert found.share == Share(len(found.micro), (8,))
+        assert alone.ahead() == Share(0, (0,))
+    assert ahead.ahead() == Share(0, (0,))
 
 
 def test_a_step_that_was_not_announced_is_made_all_the_same(job: Job) -> None:
@@ -61,12 +61,12 @@ def test_a_step_that_was_not_announced_is_made_all_the_same(job: Job) -> None:
 
 def test_workers_know_the_most_micro_batches_and_all_answers() -> None:
     one, other = run(2, _agree)
-    assert one == other == ((3.5, 30, 33, True, False, Share(5, 9)), Share(5, 9))
+    assert one == other == ((3.5, 30, 33, True, False, Share(5, (9,))), Share(5, (9,)))
 
 
 def _agree() -> Any:
     rank = torch.distributed.get_rank()
-    share = (Share(2, 8), Share(5, 1))[rank]
+    share = (Share(2, (8,)), Share(5, (1,)))[rank]
     sizes = [_Sized((10, 11)), _Sized((10, 11))] if rank else [_Sized((10, 11))]
     all = Agreement.of((1.0, 2.5)[rank], sizes, Order(save=rank == 1, stop=False), share)
     return (all.loss, all.tokens, all.computed, all.save, all.stop, all.ahead), shared(share)

@@ -55,7 +55,7 @@ def job(tmp_path_factory: pytest.TempPathFactory, backbone: Path) -> Job:
             "train": {"batch": 24, "precision": "fp32"},
         }
     )
-    return Job(recipe, folder / "corpus", folder, "k" * 64, time.time(), False, 0, {"tasks": {"tag": {}}}, {})
+    return Job(recipe, {"tag": folder / "corpus"}, folder, "k" * 64, time.time(), False, 0, {"tasks": {"tag": {}}}, {})
 
 
 def big_vocabulary(backbone: Path, path: Path) -> Path:
@@ -121,15 +121,15 @@ def gradients(job: Job, splits: list[Split]) -> list[tuple[Split, Gradients]]:
 
 def _gradients(job: Job, zero: int, count: int, packed: bool) -> Gradients:
     worker = Worker(replace(job, zero=zero), packed)
-    with Reader(Corpus.open(job.corpus), "train", job.recipe.seed, worker.rank, worker.world) as reader:
+    with Reader(Corpus.open(job.corpora["tag"]), "train", job.recipe.seed, worker.rank, worker.world) as reader:
         samples = reader.step(STEP.epoch, STEP.start, STEP.stop)
-    answers = sum(worker.task.supervised(sample.label) for sample in samples)
+    answers = worker.layout.answers(samples)
     for micro_tokens in range(800, 1, -5):
         share = shared(Share(len(layout(samples, micro_tokens, worker.layout.packed)), answers))
         if share.micro == count:
             break
     micro = worker.layout.micro(samples, micro_tokens)
-    most = shared(Share(len(micro), 0)).micro
+    most = shared(Share(len(micro), (0,))).micro
     assert most == count or (zero == 3 and not packed)
     micro += [worker.layout.empty()] * (most - len(micro))
     worker.gradients(STEP, micro, share.answers)
@@ -145,8 +145,8 @@ def with_train(job: Job, **changes: object) -> Job:
 
 def one_big_batch(job: Job) -> Gradients:
     """Plain PyTorch in fp64: one sample at a time, the mean over all words of the batch."""
-    recipe, corpus = job.recipe, Corpus.open(job.corpus)
-    task = make(recipe.task[1], recipe.model.path, recipe.model.max_tokens)
+    recipe, corpus = job.recipe, Corpus.open(job.corpora["tag"])
+    task = make(recipe.tasks["tag"], recipe.model.path, recipe.model.max_tokens)
     model = load.new(recipe.model, task, corpus.manifest.labels, recipe.seed).double().train()
     with Reader(corpus, "train", recipe.seed) as reader:
         samples = reader.step(STEP.epoch, STEP.start, STEP.stop)

@@ -52,8 +52,8 @@ SIZE = Size(parameters=100_000_000, trained=80_000_000, multiplying=70_000_000, 
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    return make_corpus(tmp_path_factory.mktemp("plan") / "corpus", {"train": [(1.0, 300)]}, lanes=4)
+def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Corpus]:
+    return {"topic": make_corpus(tmp_path_factory.mktemp("plan") / "corpus", {"train": [(1.0, 300)]}, lanes=4)}
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_parameters_are_those_of_the_model_that_is_trained(name: str, frozen: bo
     section = Recipe.model_fields["model"].annotation.model_validate(recipe_model)
     task = make(TOPICS, str(tmp_path), 64)
     real = load.new(section, task, ["a", "b"], seed=0)
-    found = Rehearsal(section, tmp_path, task, ["a", "b"], "fp32").size
+    found = Rehearsal(section, tmp_path, [task], [["a", "b"]], "fp32").size
     assert found.parameters == sum(p.numel() for p in real.parameters())
     assert found.trained == sum(p.numel() for p in real.parameters() if p.requires_grad)
     assert (found.trained < found.parameters) == frozen
@@ -107,12 +107,14 @@ def test_activations_without_data_are_those_that_the_allocator_counts(name: str,
     AutoModel.from_config(CONFIGS[name]()).save_pretrained(tmp_path)
     counted = live_bytes(str(tmp_path))
     section = Recipe.model_fields["model"].annotation.model_validate({"path": str(tmp_path), "attention": "eager"})
-    found = Rehearsal(section, tmp_path, make(TOPICS, str(tmp_path), 64), ["a", "b"], "fp32")
+    found = Rehearsal(section, tmp_path, [make(TOPICS, str(tmp_path), 64)], [["a", "b"]], "fp32")
     assert found.activations([60] * 6, recomputed=False) == pytest.approx(counted, rel=0.08)
 
 
-def test_recomputation_holds_less_and_longer_samples_more(recipe: Recipe, corpus: Corpus, backbone: Path) -> None:
-    found = Rehearsal(recipe.model, backbone, make(recipe.task[1], str(backbone), 32), ["a", "b"], "bf16")
+def test_recomputation_holds_less_and_longer_samples_more(
+    recipe: Recipe, corpora: dict[str, Corpus], backbone: Path
+) -> None:
+    found = Rehearsal(recipe.model, backbone, [make(recipe.tasks["topic"], str(backbone), 32)], [["a", "b"]], "bf16")
     assert found.activations([32] * 16, recomputed=True) < 0.7 * found.activations([32] * 16, recomputed=False)
     assert found.activations([32] * 16, recomputed=False) < 0.7 * found.activations([64] * 16, recomputed=False)
 
@@ -155,31 +157,31 @@ def test_the_fullest_micro_batch_is_within_its_bounds(counts: list[int], samples
         assert len(found) == min(samples, sum(counts))
 
 
-def test_auto_takes_the_lowest_stage_that_fits(recipe: Recipe, corpus: Corpus, backbone: Path) -> None:
-    roomy = plan(recipe, corpus, backbone, place=cpus(4000))
+def test_auto_takes_the_lowest_stage_that_fits(recipe: Recipe, corpora: dict[str, Corpus], backbone: Path) -> None:
+    roomy = plan(recipe, corpora, backbone, place=cpus(4000))
     assert (roomy.zero, roomy.fits, roomy.remedies) == (0, True, [])
     assert "lowest stage that fits" in "\n".join(roomy.lines())
-    assert choose_zero(changed(recipe, zero=3), corpus, backbone, gpus=False) == 3
+    assert choose_zero(changed(recipe, zero=3), corpora, backbone, gpus=False) == 3
 
 
-def test_a_run_that_does_not_fit_says_what_would(recipe: Recipe, corpus: Corpus, backbone: Path) -> None:
+def test_a_run_that_does_not_fit_says_what_would(recipe: Recipe, corpora: dict[str, Corpus], backbone: Path) -> None:
     asked = changed(recipe, zero=0, precision="fp32", micro_tokens=10**6, batch=300)
-    free = plan(asked, corpus, backbone, place=cpus(10**6))
-    found = plan(asked, corpus, backbone, place=cpus(free.total / 1e6 - 1))
+    free = plan(asked, corpora, backbone, place=cpus(10**6))
+    found = plan(asked, corpora, backbone, place=cpus(free.total / 1e6 - 1))
     assert found.fits is False
     assert 0 < found.largest_micro_tokens < found.micro_tokens
     less = changed(asked, micro_tokens=found.largest_micro_tokens)
-    assert plan(less, corpus, backbone, place=cpus(free.total / 1e6 - 1)).fits
+    assert plan(less, corpora, backbone, place=cpus(free.total / 1e6 - 1)).fits
     said = "\n".join(found.lines())
     assert "zero 0 + recompute would fit here" in said or "zero 1 would fit here" in said
     assert "T4-16GB" in said
 
 
-def test_a_price_becomes_a_cost(recipe: Recipe, corpus: Corpus, backbone: Path) -> None:
-    found = plan(recipe, corpus, backbone, place=elsewhere("4xH100-80GB"), price=2.5)
+def test_a_price_becomes_a_cost(recipe: Recipe, corpora: dict[str, Corpus], backbone: Path) -> None:
+    found = plan(recipe, corpora, backbone, place=elsewhere("4xH100-80GB"), price=2.5)
     assert found.workers == 4
     assert found.cost == pytest.approx(found.seconds / 3600 * 4 * 2.5)
-    assert plan(recipe, corpus, backbone, place=elsewhere("4xH100-80GB")).cost is None
+    assert plan(recipe, corpora, backbone, place=elsewhere("4xH100-80GB")).cost is None
 
 
 @pytest.mark.parametrize("wanted", ["8xP100-16GB", "0xH100-80GB", "H100", "x", "8x"])
@@ -188,12 +190,12 @@ def test_a_machine_that_is_not_known_is_refused_with_those_that_are(wanted: str)
         elsewhere(wanted)
 
 
-def test_muon_leaves_no_choice_of_stage(recipe: Recipe, corpus: Corpus, backbone: Path) -> None:
-    assert plan(changed(recipe, optimizer="muon"), corpus, backbone, place=cpus(10)).zero == 0
+def test_muon_leaves_no_choice_of_stage(recipe: Recipe, corpora: dict[str, Corpus], backbone: Path) -> None:
+    assert plan(changed(recipe, optimizer="muon"), corpora, backbone, place=cpus(10)).zero == 0
 
 
-def test_the_account_is_json(recipe: Recipe, corpus: Corpus, backbone: Path) -> None:
-    found = plan(recipe, corpus, backbone, place=cpus(4000))
+def test_the_account_is_json(recipe: Recipe, corpora: dict[str, Corpus], backbone: Path) -> None:
+    found = plan(recipe, corpora, backbone, place=cpus(4000))
     account = json.loads(found.model_dump_json())
     assert account["memory"]["weights"] == found.memory.weights
     assert account["total"] == sum(value for part, value in account["memory"].items() if part != "host")

@@ -46,6 +46,14 @@ class Mixture:
         orders = tuple(Order(manifest.digest, seed, s.samples, *layout, stratum=k) for k, s in enumerate(strata))
         return cls(orders, tuple(stratum.drawn for stratum in strata))
 
+    @classmethod
+    def joined(cls, mixtures: list[Mixture]) -> Mixture:
+        """The strata of several corpora as those of one: each keeps its own streams."""
+        return cls(
+            tuple(order for mixture in mixtures for order in mixture.orders),
+            tuple(drawn for mixture in mixtures for drawn in mixture.drawn),
+        )
+
     @property
     def samples(self) -> int:
         """Samples an epoch."""

@@ -17,6 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gb_ray.corpus.corpus import Corpus
+from gb_ray.corpus.manifest import Shard
 from gb_ray.corpus.reading.ahead import Ahead
 from gb_ray.corpus.reading.fetch import fetch
 from gb_ray.corpus.reading.loader import Loader
@@ -32,16 +33,21 @@ REMOTE_THREADS = 8
 class Sample(NamedTuple):
     """One sample. `input_ids` is int32 [tokens].
 
-    `label` is an int; or int32 [tokens], -100 where nothing is asked; or float32 [values] to be regressed.
+    `label` is an int; or int32 [tokens], -100 where nothing is asked; or float32 [values] to be regressed. `task` is
+    the number of its corpus among those that are read together.
     """
 
     id: str
     input_ids: NDArray[np.int32]
     label: int | NDArray[np.int32] | NDArray[np.float32]
+    task: int = 0
 
 
 class Reader:
     """Reads a split as worker `worker` of `workers`: lane l of every stratum belongs to worker l % workers.
+
+    Of several corpora, one a task, it mixes the strata of all as those of one are mixed (mixture.py): each sample comes
+    as often as its source's weight says, and every stretch of an epoch has each stratum's share.
 
     Nothing but the arguments decides what `step` returns; what was read before only decides how soon. While the
     caller works on one window of a lane, a thread fetches, verifies and decodes the next. So there are at most two
@@ -58,11 +64,17 @@ class Reader:
     The thread ends with `close`, at the end of a `with` block, or when the reader is no longer referred to.
     """
 
-    def __init__(self, corpus: Corpus, split: str, seed: int, worker: int = 0, workers: int = 1):
-        self._mixture = Mixture.of(corpus.manifest, split, seed)
+    def __init__(self, corpus: Corpus | list[Corpus], split: str, seed: int, worker: int = 0, workers: int = 1):
+        corpora = corpus if isinstance(corpus, list) else [corpus]
+        self._mixture = Mixture.joined([Mixture.of(one.manifest, split, seed) for one in corpora])
         self._worker, self._workers = worker, workers
-        self._folder, self._strata = corpus.folder, corpus.manifest.splits[split].strata
-        self._loader = Loader(1 if isinstance(corpus.folder, Path) else REMOTE_THREADS)
+        self._strata = [
+            _Stratum(one.folder, stratum.shards, task)
+            for task, one in enumerate(corpora)
+            for stratum in one.manifest.splits[split].strata
+        ]
+        local = all(isinstance(one.folder, Path) for one in corpora)
+        self._loader = Loader(1 if local else REMOTE_THREADS)
         self._lanes: dict[tuple[int, int], Ahead] = {}
         self._chunk = _Chunk(-1, -1, [], [])
 
@@ -87,14 +99,14 @@ class Reader:
 
     def once(self) -> Iterator[Sample]:
         """Every sample of this worker's lanes, once whatever its weight, in the order on disk: for evaluation."""
-        lanes = (lane for stratum in self._strata for lane in stratum.shards[self._worker :: self._workers])
-        ahead = deque[Future[pa.Table]]()
-        for shard in (shard for lane in lanes for shard in lane):
-            ahead.append(self._loader.submit(partial(fetch, self._folder, shard)))
+        own = ((of, lane) for of in self._strata for lane in of.shards[self._worker :: self._workers])
+        ahead = deque[tuple[int, Future[pa.Table]]]()
+        for of, shard in ((of, shard) for of, lane in own for shard in lane):
+            ahead.append((of.task, self._loader.submit(partial(fetch, of.folder, shard))))
             if len(ahead) > 1:
-                yield from _samples(ahead.popleft().result())
+                yield from _fetched(*ahead.popleft())
         while ahead:
-            yield from _samples(ahead.popleft().result())
+            yield from _fetched(*ahead.popleft())
 
     def close(self) -> None:
         """End the thread."""
@@ -118,7 +130,7 @@ class Reader:
         samples, places = list[Sample](), [np.empty(0, np.int64)]
         for part in parts:
             for inside, table in part.lane.take(self._loader, part.number, part.rows):
-                samples += _samples(table)
+                samples += _samples(table, part.task)
                 places.append(part.places[inside])
         where = np.concatenate(places)
         order = np.argsort(where)
@@ -126,16 +138,24 @@ class Reader:
 
     def _parts(self, k: int, here: NDArray[np.bool_], elements: Ints) -> Iterator[_Part]:
         """The rows of own lanes among those of stratum k in a chunk."""
-        order = self._mixture.orders[k]
+        order, of = self._mixture.orders[k], self._strata[k]
         places = np.flatnonzero(here)
         numbers, positions = np.divmod(elements[places], order.samples)
         lanes, rows = positions % order.lanes, positions // order.lanes
         mine = lanes % self._workers == self._worker
         for number, lane in sorted(set(zip(numbers[mine].tolist(), lanes[mine].tolist(), strict=True))):
             if (k, lane) not in self._lanes:
-                self._lanes[k, lane] = Ahead(self._folder, self._strata[k].shards[lane], order, lane)
+                self._lanes[k, lane] = Ahead(of.folder, of.shards[lane], order, lane)
             part = (numbers == number) & (lanes == lane)
-            yield _Part(self._lanes[k, lane], number, places[part], rows[part])
+            yield _Part(self._lanes[k, lane], number, places[part], rows[part], of.task)
+
+
+class _Stratum(NamedTuple):
+    """Where a stratum lies, `shards[lane][s]`, and the number of its corpus."""
+
+    folder: Path | str
+    shards: list[list[Shard]]
+    task: int
 
 
 class _Part(NamedTuple):
@@ -145,6 +165,7 @@ class _Part(NamedTuple):
     number: int
     places: Ints
     rows: Ints
+    task: int
 
 
 class _Chunk(NamedTuple):
@@ -156,9 +177,17 @@ class _Chunk(NamedTuple):
     samples: list[Sample]
 
 
-def _samples(table: pa.Table) -> list[Sample]:
+def _fetched(task: int, table: Future[pa.Table]) -> list[Sample]:
+    return _samples(table.result(), task)
+
+
+def _samples(table: pa.Table, task: int) -> list[Sample]:
     make = partial(tuple.__new__, Sample)
-    return [sample for batch in table.to_batches() for sample in map(make, zip(*map(_values, batch), strict=True))]
+    return [
+        sample
+        for batch in table.to_batches()
+        for sample in map(make, zip(*map(_values, batch), [task] * len(batch), strict=True))
+    ]
 
 
 def _values(column: pa.Array) -> list[Any]:

@@ -33,12 +33,17 @@ class Needs:
     """Activations that were counted already, of all that share this rehearsal."""
 
     @classmethod
-    def of(cls, recipe: Recipe, corpus: Corpus, backbone: Path, place: Place) -> Needs:
-        """Those of a recipe as it is."""
-        task = make(recipe.task[1], str(backbone), recipe.model.max_tokens, recipe.corpus.min_chars)
+    def of(cls, recipe: Recipe, corpora: dict[str, Corpus], backbone: Path, place: Place) -> Needs:
+        """Those of a recipe as it is, with the corpus of each of its tasks."""
+        tasks = [
+            make(section, str(backbone), recipe.model.max_tokens, recipe.corpus.min_chars)
+            for section in recipe.tasks.values()
+        ]
+        manifests = [corpora[name].manifest for name in recipe.tasks]
         precision = place.precision(recipe.train.precision)
-        rehearsal = Rehearsal(recipe.model, backbone, task, corpus.manifest.labels, precision)
-        return cls(recipe, place, corpus.manifest.splits["train"], rehearsal, precision)
+        rehearsal = Rehearsal(recipe.model, backbone, tasks, [manifest.labels for manifest in manifests], precision)
+        split = SplitEntry.joined([manifest.splits["train"] for manifest in manifests])
+        return cls(recipe, place, split, rehearsal, precision)
 
     def but(self, place: Place | None = None, **changes: Any) -> Needs:
         """The same with changes: zero, recompute, offload_optimizer, micro_tokens; or elsewhere."""

@@ -75,7 +75,7 @@ class Plan(BaseModel):
 
 def plan(
     recipe: Recipe,
-    corpus: Corpus,
+    corpora: dict[str, Corpus],
     backbone: Path,
     gpus: bool = False,
     place: Place | None = None,
@@ -83,12 +83,13 @@ def plan(
 ) -> Plan:
     """Memory, time and cost of a run, here or at `place`; `price` is that of one worker's device for an hour.
 
-    The model is made without weights and one micro-batch played through: seconds. Raises UserError for a recipe that
-    its model cannot follow.
+    `corpora` go by the recipe's tasks. The model is made without weights and one micro-batch played through: seconds.
+    Raises UserError for a recipe that its model cannot follow.
     """
-    train, samples = recipe.train, corpus.manifest.splits["train"]
+    train = recipe.train
     place = place or here(train.most, gpus, train.precision)
-    needs = Needs.of(recipe, corpus, backbone, place)
+    needs = Needs.of(recipe, corpora, backbone, place)
+    samples = needs.split
     zero, why = _stage(needs)
     chosen = needs.but(zero=zero)
     found, size = chosen.memory(), needs.size
@@ -124,11 +125,11 @@ def plan(
     )
 
 
-def choose_zero(recipe: Recipe, corpus: Corpus, backbone: Path, gpus: bool) -> int:
+def choose_zero(recipe: Recipe, corpora: dict[str, Corpus], backbone: Path, gpus: bool) -> int:
     """The ZeRO stage of a run here: the recipe's, or for `auto` the lowest that fits, as the plan says."""
     if recipe.train.zero != "auto":
         return recipe.train.zero
-    return _stage(Needs.of(recipe, corpus, backbone, here(recipe.train.most, gpus, recipe.train.precision)))[0]
+    return _stage(Needs.of(recipe, corpora, backbone, here(recipe.train.most, gpus, recipe.train.precision)))[0]
 
 
 def _stage(needs: Needs) -> tuple[int, str]:

@@ -19,6 +19,7 @@ from gb_ray.model.attention import Segments
 from gb_ray.model.packing import pack, packs
 from gb_ray.model.recompute import recompute
 from gb_ray.model.section import ModelSection
+from gb_ray.model.several import Owners, Several
 from gb_ray.tasks.task import Task
 from gb_ray.train.planning.flops import multiplying
 
@@ -37,25 +38,34 @@ class Size(NamedTuple):
 
 
 class Rehearsal:
-    """The model of a recipe, empty. Making one takes a tenth of a second once `transformers` is imported."""
+    """The model of a recipe, empty. Making one takes a tenth of a second once `transformers` is imported.
 
-    def __init__(self, section: ModelSection, backbone: Path, task: Task, labels: list[str], precision: str):
+    With several tasks each has its head, and the samples are dealt out to them.
+    """
+
+    def __init__(
+        self, section: ModelSection, backbone: Path, tasks: list[Task], labels: list[list[str]], precision: str
+    ):
         import transformers
         from torch._subclasses.fake_tensor import FakeTensorMode
         from transformers.initialization import no_init_weights
 
         transformers.logging.set_verbosity_error()
         logging.getLogger("torch._subclasses").setLevel(logging.ERROR)
-        config = transformers.AutoConfig.from_pretrained(backbone, trust_remote_code=False, **task.head(labels))
-        rates = [key for key, value in vars(config).items() if "dropout" in key and isinstance(value, float)]
-        for key in rates if section.dropout is not None else []:
-            setattr(config, key, section.dropout)
-        self.packed = packs(config, task.architecture)
         self._empty = FakeTensorMode(allow_non_fake_inputs=True)
-        with self._empty, no_init_weights():
-            self.model: Any = getattr(transformers, task.architecture).from_config(
-                config, dtype=TYPES[precision], attn_implementation=section.attention
-            )
+        models: list[Any] = []
+        for task, names in zip(tasks, labels, strict=True):
+            config = transformers.AutoConfig.from_pretrained(backbone, trust_remote_code=False, **task.head(names))
+            rates = [key for key, value in vars(config).items() if "dropout" in key and isinstance(value, float)]
+            for key in rates if section.dropout is not None else []:
+                setattr(config, key, section.dropout)
+            with self._empty, no_init_weights():
+                kind = getattr(transformers, task.architecture)
+                models.append(kind.from_config(config, dtype=TYPES[precision], attn_implementation=section.attention))
+        self.packed = all(packs(models[0].config, task.architecture) for task in tasks)
+        self._heads = len(models)
+        with self._empty:
+            self.model: Any = Several(models) if self._heads > 1 else models[0]
             self.model.train()
             if self.packed:
                 pack(self.model)
@@ -86,10 +96,14 @@ class Rehearsal:
         else:
             self.model.gradient_checkpointing_disable()
         inputs = self._packed(lengths) if self.packed else self._padded(lengths)
+        if self._heads > 1:
+            owned = [list(range(head, len(lengths), self._heads)) for head in range(self._heads)]
+            with self._empty:
+                inputs["owners"] = Owners.of(owned, lengths if self.packed else None)
         with self._empty, Ledger() as ledger:
-            logits = self.model(**inputs).logits
-            answers = torch.zeros(logits.shape[:-1].numel(), dtype=torch.int64)
-            torch.nn.functional.cross_entropy(logits.float().flatten(0, -2), answers, reduction="sum").backward()
+            found = self.model(**inputs).logits
+            losses = [_loss(logits) for logits in (found if self._heads > 1 else [found])]
+            torch.stack(losses).sum().backward()
         return ledger.peak
 
     def _packed(self, lengths: list[int]) -> dict[str, Any]:
@@ -100,7 +114,8 @@ class Rehearsal:
 
     def _padded(self, lengths: list[int]) -> dict[str, Any]:
         with self._empty:
-            return {"input_ids": torch.zeros(len(lengths), lengths[-1], dtype=torch.int64)}
+            ids = torch.zeros(len(lengths), lengths[-1], dtype=torch.int64)
+            return {"input_ids": ids, "attention_mask": torch.ones_like(ids)} if self._heads > 1 else {"input_ids": ids}
 
 
 class Ledger(TorchDispatchMode):
@@ -128,6 +143,11 @@ class Ledger(TorchDispatchMode):
 
     def _free(self, key: int) -> None:
         self.live -= self._sizes.pop(key)
+
+
+def _loss(logits: torch.Tensor) -> torch.Tensor:
+    answers = torch.zeros(logits.shape[:-1].numel(), dtype=torch.int64)
+    return torch.nn.functional.cross_entropy(logits.float().flatten(0, -2), answers, reduction="sum")
 
 
 def _forget(parameter: torch.Tensor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pyarrow as pa
 
@@ -49,8 +50,37 @@ def columns(file: File) -> list[str]:
         raise UserError(f"{file.uri}: not an Arrow stream: {error}") from None
 
 
+def class_names(schema: pa.Schema) -> dict[str, list[str]]:
+    """{column: the names that its numbers stand for}, of the columns that `datasets` calls ClassLabel, lists included.
+
+    They are in the schema's metadata, as `datasets.Features.arrow_schema` writes them.
+    """
+    content = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    features = content.get("info", {}).get("features", {})
+    found = {column: _class_names(feature) for column, feature in features.items() if column in schema.names}
+    return {column: names for column, names in found.items() if names}
+
+
+def _class_names(feature: Any) -> list[str] | None:
+    # Lists are written as [feature] by older versions, and by newer ones as a type with a feature in it.
+    if isinstance(feature, list):
+        return _class_names(feature[0])
+    if not isinstance(feature, dict):
+        return None
+    if feature.get("_type") == "ClassLabel":
+        return list(feature["names"])
+    return _class_names(feature.get("feature")) if feature.get("_type") in ("List", "LargeList", "Sequence") else None
+
+
+def _named(value: Any, names: list[str]) -> Any:
+    """The name of a number; one that stands for nothing (-1: not labelled) is null."""
+    if isinstance(value, list):
+        return [_named(one, names) for one in value]
+    return names[value] if value is not None and 0 <= value < len(names) else None
+
+
 def rows(piece: Piece) -> Rows:
-    """(number, row) in order."""
+    """(number, row) in order; a number of a ClassLabel column by its name."""
     raw = piece.file.raw()
     raw.seek(max(0, piece.file.size - len(END)))
     whole_file = raw.read(len(END)) == END
@@ -58,8 +88,11 @@ def rows(piece: Piece) -> Rows:
     number = 0
     try:
         with pa.ipc.open_stream(raw) as stream:
+            classes = class_names(stream.schema)
             for batch in stream:
                 for row in batch_rows(batch):
+                    if classes and not isinstance(row, Reject):
+                        row = {**row, **{name: _named(row[name], known) for name, known in classes.items()}}
                     yield number, row
                     number += 1
     except DAMAGE:

@@ -1,0 +1,179 @@
+"""One pass of a shared backbone gives what each task's model gives by itself, for every architecture that is packed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from test_packing import LOCAL, SIZE, TEXTS, TOKENS, WITHOUT_DROPOUT, worst
+from transformers import AutoConfig, AutoModel
+
+from gb_ray.model import load, package, packing, several
+from gb_ray.model.attention import Segments
+from gb_ray.model.predictor import Predictor
+from gb_ray.model.section import ModelSection
+from gb_ray.model.several import Owners, Several
+from gb_ray.section import UserError
+from gb_ray.tasks.section import SequenceClassificationSection, TaskSection, TokenClassificationSection
+from gb_ray.tasks.task import make
+from gb_ray.tasks.tokenizer import tokenizer
+
+NO_DROPOUT = {"dropout": 0.0, "attention_dropout": 0.0, "seq_classif_dropout": 0.0}
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "BERT": ("bert", WITHOUT_DROPOUT),
+    "RoBERTa": ("roberta", WITHOUT_DROPOUT),
+    "DistilBERT": ("distilbert", NO_DROPOUT),
+    "ModernBERT, first token": ("modernbert", LOCAL | {"classifier_pooling": "cls"}),
+    "ModernBERT, mean": ("modernbert", LOCAL | {"classifier_pooling": "mean"}),
+    "Llama": ("llama", {"num_key_value_heads": 2}),
+}
+WAYS = [(case, packed) for case in CASES for packed in (False, True) if case != "Llama" or not packed]
+HEADS = [TEXTS, TOKENS, TEXTS]
+LENGTHS = [3, 5, 5, 9]
+OWNED = {"mixed": [[1, 3], [0], [2]], "one task is absent": [[0, 2, 3], [1], []], "two are": [[], [0, 1, 2, 3], []]}
+SECTIONS: dict[str, tuple[TaskSection, list[str]]] = {
+    "entities": (TokenClassificationSection(type="token-classification"), ["O", "B-LOC", "I-LOC"]),
+    "topics": (SequenceClassificationSection(type="sequence-classification"), ["energy", "health", "water"]),
+    "yes-or-no": (SequenceClassificationSection(type="sequence-classification"), ["no", "yes"]),
+}
+TEXT = ["wind and flood", "the clinic's nurse isn't in 2.5 rooms", "x"]
+
+
+def apart(kind: str, changes: dict[str, Any]) -> list[Any]:
+    """A model for each of HEADS, without dropout, all with one backbone's weights."""
+    found: list[Any] = []
+    for number, head in enumerate(HEADS):
+        config = AutoConfig.for_model(kind, **(SIZE | changes | {"num_labels": 2 + number}))
+        torch.manual_seed(number)
+        model = getattr(transformers, f"AutoModelFor{head}").from_config(config, attn_implementation="eager")
+        if found:
+            model.base_model.load_state_dict(found[0].base_model.state_dict(), strict=False)
+        found.append(model.eval())
+    return found
+
+
+def padded(ids: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+    mask = torch.arange(max(LENGTHS)) < torch.tensor(LENGTHS)[:, None]
+    table = torch.ones(mask.shape, dtype=torch.int64)
+    table[mask] = torch.cat(ids)
+    return {"input_ids": table, "attention_mask": mask.long()}
+
+
+@pytest.mark.parametrize("owned", OWNED.values(), ids=OWNED)
+@pytest.mark.parametrize(
+    ("case", "packed"), [(case, False) for case in CASES] + [(c, True) for c in CASES if c != "Llama"]
+)
+def test_each_head_gives_what_its_own_model_gives(case: str, packed: bool, owned: list[list[int]]) -> None:
+    models = apart(*CASES[case])
+    torch.manual_seed(7)
+    ids = [torch.randint(2, 50, (length,)) for length in LENGTHS]
+    rows = padded(ids)
+    expected = [model(**rows).logits.detach() for model in models]
+    shared = Several(models)
+    if packed:
+        packing.pack(shared)
+        first = packing.first_position(shared)
+        places = torch.cat([torch.arange(first, first + length) for length in LENGTHS])
+        row = {"input_ids": torch.cat(ids)[None], "position_ids": places[None], "segments": Segments.of(LENGTHS)}
+        found = shared(owners=Owners.of(owned, LENGTHS), **row).logits
+    else:
+        found = shared(owners=Owners.of(owned), **rows).logits
+    for head, mine, logits, wanted in zip(HEADS, owned, found, expected, strict=True):
+        own = wanted[mine]
+        if head == TOKENS:
+            mask = rows["attention_mask"][mine].bool()
+            own, logits = own[mask], logits[0] if packed else logits[mask]
+        assert logits.shape == own.shape
+        assert not own.numel() or worst(logits, own) < 1e-5
+    sum(logits.sum() for logits in found).backward()
+    # Also of a task without a sample: workers add up what they have.
+    assert all(parameter.grad is not None for parameter in shared.heads.parameters())
+
+
+@pytest.fixture(scope="module")
+def directory(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An exported model of three tasks, with heads far from zero."""
+    tasks = [make(section, str(backbone), 32) for section, _ in SECTIONS.values()]
+    labels = [names for _, names in SECTIONS.values()]
+    model = several.hollow(ModelSection(path=str(backbone), pooler="identity"), tasks, labels, 3).filled()
+    with torch.no_grad():
+        for head in model.heads:
+            head.classifier.weight.mul_(50)
+    described = {
+        name: {"section": section.model_dump(mode="json"), "labels": labels}
+        for name, (section, labels) in SECTIONS.items()
+    }
+    path = tmp_path_factory.mktemp("exported") / "three"
+    weights = several.exported_names(model.named_parameters(), list(SECTIONS))
+    package.export(model.backbone, tokenizer(str(backbone)), {"tasks": described, "max_tokens": 32}, path, weights)
+    return path
+
+
+def test_answers_of_one_pass_are_those_of_each_tasks_model(directory: Path) -> None:
+    predictor = Predictor(directory)
+    passes = []
+    predictor.model.backbone.register_forward_hook(lambda *args: passes.append(1))
+    answers = predictor.predict(predictor.encode(TEXT))
+    assert len(passes) == 1
+    assert [list(answer) for answer in answers] == [list(SECTIONS)] * len(TEXT)
+    for name, (_, labels) in SECTIONS.items():
+        task: Any = predictor.tasks[name]
+        alone = several.exported(directory, name, task)
+        for text, answer in zip(TEXT, answers, strict=True):
+            ((ids, places),) = task.read([text])
+            logits = alone(input_ids=torch.tensor([ids])).logits[0].detach().numpy()
+            wanted = task.answer(text, places, logits, labels)
+            assert flat(answer[name]) == pytest.approx(flat(wanted), abs=1e-4)
+
+
+def flat(answer: Any, key: str = "") -> dict[str, Any]:
+    """The numbers of an answer by where they are; texts as keys."""
+    if isinstance(answer, dict | list):
+        pairs = answer.items() if isinstance(answer, dict) else enumerate(answer)
+        return {k: v for name, one in pairs for k, v in flat(one, f"{key}/{name}").items()}
+    return {key: answer} if isinstance(answer, float | int) else {f"{key}={answer}": 1}
+
+
+def test_a_text_that_tasks_read_differently_stands_twice_in_the_batch(directory: Path) -> None:
+    predictor = Predictor(directory)
+    alike, other = predictor.encode(["wind and flood", "wind\u200b and\u00adflood"])
+    assert len(alike.rows) == 1
+    read = {tuple(task.read([other.text])[0][0]) for task in predictor.tasks.values()}
+    assert {tuple(row) for row in other.rows} == read
+    assert len(other.input_ids) == sum(map(len, read))
+    both = predictor.predict([alike, other])
+    assert flat(both[1]) == pytest.approx(flat(predictor.predict([other])[0]), abs=1e-4)
+
+
+def test_the_directory_opens_as_its_backbone(directory: Path, backbone: Path) -> None:
+    opened, original = AutoModel.from_pretrained(directory), AutoModel.from_pretrained(backbone)
+    for name, tensor in original.state_dict().items():
+        if "pooler" not in name:
+            assert torch.equal(opened.state_dict()[name], tensor), name
+
+
+def test_heads_begin_as_they_would_alone(backbone: Path) -> None:
+    section = ModelSection(path=str(backbone))
+    tasks = [make(section, str(backbone), 32) for section, _ in SECTIONS.values()]
+    labels = [names for _, names in SECTIONS.values()]
+    model = several.hollow(section, tasks, labels, 3).filled()
+    for head, task, names in zip(model.heads, tasks, labels, strict=True):
+        alone: Any = load.new(section, task, names, 3)
+        assert torch.equal(head.classifier.weight, alone.classifier.weight)
+
+
+def test_a_directory_without_a_head_is_refused(directory: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    broken = tmp_path / "broken"
+    shutil.copytree(directory, broken)
+    tensors = {n: t for n, t in load_file(broken / "model.safetensors").items() if n != "heads.topics.classifier.bias"}
+    save_file(tensors, broken / "model.safetensors", metadata={"format": "pt"})
+    task = make(SECTIONS["topics"][0], str(broken), 32)
+    with pytest.raises(UserError, match=r"lack 1 tensors of topics, classifier\.bias for one"):
+        several.exported(broken, "topics", task)
