@@ -159,9 +159,9 @@ def _calibrated(manifest: dict[str, Any]) -> str:
     for fitted in (manifest.get("calibration") or {}).values():
         error = fitted["test_ece"]
         return (
-            f"`gb predict` and the endpoint divide logits by the temperature {_number(fitted['temperature'])}, fitted "
-            f"on validation: the calibration error on test is {_number(error['after'])} with it and "
-            f"{_number(error['before'])} without. Other ways to load the model leave it out."
+            "`gb predict`, the endpoint and `mlflow.pyfunc` divide logits by a temperature fitted on validation, "
+            f"{_number(fitted['temperature'])}: the calibration error on test is {_number(error['after'])} with it and "
+            f"{_number(error['before'])} without, as `transformers` alone answers."
         )
     return "Scores are the model's own and were not calibrated: do not read them as probabilities of being right."
 

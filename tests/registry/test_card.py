@@ -29,3 +29,12 @@ def test_it_says_what_is_not():
     text = card({"name": "n", "tasks": {"t": {"type": "token-classification", "labels": []}}})
     assert text.count("not recorded") >= 6
     assert "Not recorded." in text and "quality is unknown" in text
+
+
+def test_it_says_how_sure_a_metric_and_a_probability_are():
+    known = {"intervals": {"test": {"tone": {"accuracy": [0.88, 0.93]}}}}
+    fitted = {"temperature": 0.72, "test_ece": {"before": 0.11, "after": 0.013}}
+    text = card(MANIFEST | known | {"calibration": {"tone": fitted}})
+    assert "| accuracy | 0.5 | 0.9123 | 0.88 to 0.93 |" in text
+    assert "validation, 0.72: the calibration error on test is 0.013" in text and "not calibrated" not in text
+    assert "not calibrated" in card(MANIFEST)
