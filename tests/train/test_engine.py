@@ -188,7 +188,7 @@ def test_the_norm_of_the_gradient_is_the_same_at_every_stage(place: Path, backbo
 def test_fp16_is_refused_without_gpus(place: Path, backbone: Path) -> None:
     job = job_of(place, backbone, zero=0, precision="fp16")
     task = make(next(iter(job.recipe.tasks.values())), job.recipe.model.path, job.recipe.model.max_tokens)
-    hollow = load.hollow(job.recipe.model, task, Corpus.open(job.corpus).manifest.labels, 0)
+    hollow = load.hollow(job.recipe.model, task, Corpus.open(job.corpora["topic"]).manifest.labels, 0)
     with pytest.raises(UserError, match="fp16 needs GPUs"):
         start(hollow, job, "fp16", False)
 
