@@ -241,3 +241,55 @@ def test_everything_else_changes_the_digest() -> None:
 def test_a_default_that_is_spelt_out_does_not_change_the_digest() -> None:
     spelt = parse(copy.deepcopy(SMALL), ["train.epochs=3", "train.lr=5.0e-5", "corpus.min_chars=1"], "r")
     assert spelt.digest() == parse(copy.deepcopy(SMALL), [], "r").digest()
+
+
+def two_tasks() -> dict[str, Any]:
+    """SMALL with a second task, and a source for each."""
+    content = copy.deepcopy(SMALL)
+    content["tasks"]["entities"] = {"type": "token-classification"}
+    content["corpus"]["sources"] = [{"uri": "a.csv", "task": "topic"}, {"uri": "b.jsonl", "task": "entities"}]
+    return content
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        (
+            "corpus.sources=[{uri: a.csv, task: topic}, {uri: b.jsonl}]",
+            "r.yaml: corpus.sources.1.task: required, missing: there are several tasks: topic, entities",
+        ),
+        (
+            "corpus.sources=[{uri: a.csv, task: topik}]",
+            "r.yaml: corpus.sources.0.task: 'topik' is no task of this recipe; it has topic, entities",
+        ),
+        ("corpus.sources=[{uri: a.csv, task: topic}]", "r.yaml: tasks.entities: no source is for it"),
+        ("tasks.topic={type: causal-lm, text: text}", "r.yaml: tasks.topic: causal-lm goes with no other task"),
+        ("tasks.Big={type: sequence-classification}", "r.yaml: tasks.Big: of several tasks each needs a name of a-z"),
+    ],
+)
+def test_several_tasks_that_do_not_fit_together_are_refused_by_key(override: str, expected: str) -> None:
+    assert refusal(two_tasks(), [override]).startswith(expected)
+
+
+def test_a_balance_of_one_task_is_refused() -> None:
+    assert refusal(SMALL, ["train.balance=uncertainty"]).startswith("r.yaml: train.balance: uncertainty weighs several")
+
+
+def test_each_task_has_the_corpus_of_its_own_sources() -> None:
+    recipe = parse(two_tasks(), [], "r")
+    assert [source.uri for source in recipe.sources_of("entities").sources] == ["b.jsonl"]
+    assert [recipe.corpus_name(task) for task in recipe.tasks] == ["small-topic", "small-entities"]
+
+
+def test_the_corpus_of_one_task_is_written_as_it_was_before_there_were_several() -> None:
+    """Its key and digest cover what is written here."""
+    plain, named = parse(copy.deepcopy(SMALL), [], "r"), with_key(["corpus", "sources", 0, "task"], "topic")
+    written = plain.sources_of("topic").model_dump(mode="json")
+    assert "task" not in written["sources"][0]
+    assert parse(named, [], "r").sources_of("topic").model_dump(mode="json") == written
+    assert plain.corpus_name("topic") == "small"
+
+
+def test_a_policy_names_the_metrics_of_a_task(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("floors: {topic.macro_f1: 0.5}")
+    assert load_policy(tmp_path / "p.yaml").floors == {"topic.macro_f1": 0.5}

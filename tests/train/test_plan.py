@@ -27,7 +27,7 @@ from gb_ray.corpus.manifest import SplitEntry
 from gb_ray.model import load
 from gb_ray.recipe import Recipe
 from gb_ray.section import UserError
-from gb_ray.tasks.section import SequenceClassificationSection
+from gb_ray.tasks.section import SequenceClassificationSection, TokenClassificationSection
 from gb_ray.tasks.task import make
 from gb_ray.train.planning import lengths
 from gb_ray.train.planning.memory import Setting, memory
@@ -81,6 +81,16 @@ def test_parameters_are_those_of_the_model_that_is_trained(name: str, frozen: bo
     assert found.parameters == sum(p.numel() for p in real.parameters())
     assert found.trained == sum(p.numel() for p in real.parameters() if p.requires_grad)
     assert (found.trained < found.parameters) == frozen
+
+
+def test_heads_of_several_tasks_stand_on_one_backbone(backbone: Path) -> None:
+    section = Recipe.model_fields["model"].annotation.model_validate({"path": str(backbone), "max_tokens": 32})
+    tags = TokenClassificationSection(type="token-classification")
+    tasks, labels = [make(one, str(backbone), 32) for one in (TOPICS, tags)], [["a", "b"], ["O", "B-A", "I-A"]]
+    found = Rehearsal(section, backbone, tasks, labels, "fp32")
+    alone = Rehearsal(section, backbone, tasks[:1], labels[:1], "fp32")
+    assert found.size.parameters == alone.size.parameters + 3 * (32 + 1)
+    assert found.activations([20] * 8, recomputed=False) > 0
 
 
 def live_bytes(path: str) -> int:
