@@ -117,8 +117,8 @@ def test_an_attempt_that_died_before_its_first_step_is_counted(tmp_path: Path) -
     attempts = [attempt(110, None, None, start=1), attempt(150, 0, 9, start=5, compute=20, ended=True)]
     lives = [life(100, 180, "finished", ("train", 105, 178))]
     found = goodput(written(tmp_path, attempts, lives))
-    # 5 s of the driver, 5 s until the workers were there, 1 s and 5 s of theirs; from 111 to 150 nothing ran; 175 to
-    # 178 is their end.
+    # 5 s of the driver, 5 s until the workers were there, 1 s and 5 s of theirs; from 111 to 150 nothing ran; from 175
+    # to 178 is their end.
     assert found == spent(start=16, restart=39, compute=20, export=3, other=2)
 
 
