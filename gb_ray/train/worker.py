@@ -13,7 +13,7 @@ import torch.distributed as dist
 from gb_ray import machine
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.corpus.reading.reader import Reader
-from gb_ray.model import load, package, packing
+from gb_ray.model import adapter, load, package, packing
 from gb_ray.model.hollow import Hollow
 from gb_ray.tasks.task import Task, make
 from gb_ray.tasks.tokenizer import tokenizer
@@ -106,10 +106,14 @@ class Worker:
         self.feeder.close()
         self.reader.close()
         hollow = self._hollow()
-        weights = self.engine.weights(hollow.read)
+        section = self.job.recipe.model.adapter
+        alone = section is not None and section.export == "adapter"
+        weights = (adapter.trained if alone else adapter.merged)(self.engine.weights(hollow.read), hollow.model)
         if self.rank == 0:
             manifest = self.job.manifest | {"state": {self.job.recipe.task[0]: self.task.state}}
-            manifest = package.export(hollow.model, self.tokenizer, manifest, self.job.run / "model", weights)
+            manifest |= {"base": {"sha256": load.digest(load.backbone(self.job.recipe.model))}}
+            path = self.job.run / "model"
+            manifest = package.export(hollow.model, self.tokenizer, manifest, path, weights, adapter=alone)
             write_json(
                 self.job.run / "result.json",
                 {
