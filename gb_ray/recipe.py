@@ -59,6 +59,8 @@ class Recipe(Section):
                 raise ValueError(f"tasks.{name}: no source is for it; name it as the `task` of one in corpus.sources")
         if self.train.balance == "uncertainty" and not several:
             raise ValueError("train.balance: uncertainty weighs several tasks, and this recipe has one; leave it out")
+        if several and (self.model.adapter or self.model.trained != "all"):
+            raise ValueError("model: adapter and trained are of one task; several tasks train the backbone they share")
         return self
 
     def sources_of(self, task: str) -> CorpusSection:

@@ -114,7 +114,7 @@ def test_a_language_model_learns_to_respond(tmp_path: Path, generative: Path, ra
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     task = {"type": "causal-lm", "prompt": "prompt", "response": "response"}
     found = tune(tmp_path, generative, path, task, epochs=3)
-    assert found["after"].keys() == {"loss", "perplexity"}
+    assert found["after"].keys() == {"loss", "perplexity", "bits_per_byte"}
     assert found["before"]["perplexity"] > 20 and found["after"]["perplexity"] < 3
     with pytest.raises(UserError, match="this version answers with models of the other tasks"):
         Predictor(found["model"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 
 WEIGHTS = "model.safetensors"
+ADAPTER = "adapter_model.safetensors"
+"""Where there is no other: the weights that were trained beside those of a base."""
 
 
 def weights_digest(files: dict[str, str]) -> str | None:

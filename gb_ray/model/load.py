@@ -8,10 +8,15 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from gb_ray.corpus.location import locate, verify
+from gb_ray.files import sha256
+from gb_ray.model import adapter, gguf
+from gb_ray.model.digest import ADAPTER, weights_digest
 from gb_ray.model.hollow import Hollow, located, stand_ins
 from gb_ray.model.section import ModelSection
+from gb_ray.model.trained import choose
 from gb_ray.section import UserError
 from gb_ray.tasks.task import Task
 
@@ -23,9 +28,14 @@ def backbone(section: ModelSection) -> Path:
     """The local folder of the backbone, checked. Raises UserError when missing, unsafe or not the expected one."""
     if section.path.startswith("pypi:") or Path(section.path).expanduser().exists():
         folder = locate(section.path)
+        if file := gguf.inside(folder):
+            verify(section.path, file, section.sha256)
+            return gguf.folder(file)
     else:
         folder = _from_hub(section.path, section.revision)
     check_safe(folder, section.path)
+    if (folder / ADAPTER).is_file():
+        raise UserError(f"{section.path}: an adapter, not a backbone; train it with model.adapter.export=merged")
     if section.sha256:
         if not (folder / WEIGHTS[0]).is_file():
             raise UserError(f"{section.path}: model.sha256 is of {WEIGHTS[0]}, but its weights are in several files")
@@ -48,7 +58,7 @@ def check_safe(folder: Path, name: str) -> None:
         raise UserError(f"{config}: expected a JSON object")
     if "auto_map" in content:
         raise UserError(f"{name}: refused: its config.json asks to run code that comes with the model (auto_map)")
-    if not any((folder / file).is_file() for file in WEIGHTS):
+    if not any((folder / file).is_file() for file in (*WEIGHTS, ADAPTER)):
         pickled = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
         why = f"only pickled weights ({pickled[0]}), which can run code when loaded" if pickled else "no weights"
         raise UserError(f"{name}: refused: {why}; expected model.safetensors")
@@ -66,6 +76,7 @@ def hollow(section: ModelSection, task: Task, labels: list[str], seed: int) -> H
     model, drawn = _new(folder, section, task, labels, seed, dict(tensors))
     found = located(model, places)
     if {name for name, _ in model.named_parameters()} <= found.places.keys() | drawn:
+        adapter.measure(model, found.read)
         return found
     return Hollow(_new(folder, section, task, labels, seed)[0], {})
 
@@ -85,9 +96,22 @@ def _new(
         model, drawn = opened(folder, task.architecture, section.attention, changes, state)
     if section.pooler == "identity":
         drawn |= _hand_on(model, section)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return model, drawn | limit(model, section, drawn)
+
+
+def limit(model: Any, section: ModelSection, drawn: set[str]) -> set[str]:
+    """Freeze what is not to be trained and attach the adapter; `drawn` are the names of parameters that are no
+    pretrained ones. Returns the names of new ones.
+    """
+    new: set[str] = set()
+    if section.adapter:
+        new = adapter.attach(model, section.adapter, drawn)
+    choose(model, section.trained)
     if section.freeze_embeddings:
         model.get_input_embeddings().weight.requires_grad_(False)
-    return model, drawn
+    return new
 
 
 def _hand_on(model: Any, section: ModelSection) -> set[str]:
@@ -103,7 +127,33 @@ def _hand_on(model: Any, section: ModelSection) -> set[str]:
 def exported(folder: Path, architecture: str) -> torch.nn.Module:
     """An exported model in fp32, in evaluation mode. Attention is sdpa, which answers fastest."""
     check_safe(folder, str(folder))
+    if (folder / ADAPTER).is_file():
+        return _adapted(folder, architecture).eval()
     return opened(folder, architecture, "sdpa", {})[0].eval()
+
+
+def digest(folder: Path) -> str | None:
+    """What names the weights of a backbone."""
+    return weights_digest({file.name: sha256(file) for file in weight_files(folder)})
+
+
+def _adapted(folder: Path, architecture: str) -> Any:
+    """An exported adapter in its base, which is where the recipe had it. Raises UserError when that is another."""
+    from transformers import AutoConfig
+
+    manifest = json.loads((folder / "gb_model.json").read_text(encoding="utf-8"))
+    section = ModelSection.model_validate(manifest["recipe"]["model"])
+    base, expected = backbone(section), manifest["base"]["sha256"]
+    if (found := digest(base)) != expected:
+        raise UserError(
+            f"{folder}: an adapter of other weights than {section.path} has: their sha256 is {found}, expected "
+            f"{expected}; put the base of that digest there, or export with model.adapter.export=merged"
+        )
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    model, _ = opened(base, architecture, "sdpa", {"config": config})
+    assert section.adapter
+    adapter.put(model, section.adapter, load_file(folder / ADAPTER))
+    return model
 
 
 def _dropout(folder: Path, rate: float | None) -> dict[str, float]:
@@ -140,7 +190,11 @@ def opened(
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{folder}: cannot be opened as {architecture}: {str(error).splitlines()[0]}") from None
     # What the file lacks was drawn at random: right for a new head and its pooler, never for the rest.
-    drawn = sorted(name for name in found["missing_keys"] if "id2label" not in changes or _of_backbone(name, model))
+    drawn = sorted(
+        name
+        for name in found["missing_keys"]
+        if not changes.keys() & {"id2label", "config"} or _of_backbone(name, model)
+    )
     if drawn:
         raise UserError(f"{folder}: its weights lack {len(drawn)} tensors of {architecture}, {drawn[0]} for one")
     return model, set(found["missing_keys"])

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from safetensors.torch import save_file
 
 from gb_ray.files import sha256
-from gb_ray.model.digest import WEIGHTS, weights_digest
+from gb_ray.model.digest import ADAPTER, WEIGHTS, weights_digest
 from gb_ray.model.load import check_safe
 from gb_ray.section import UserError
 from gb_ray.tasks.section import TaskSection
@@ -31,11 +31,13 @@ def export(
     path: Path,
     weights: Iterable[tuple[str, torch.Tensor]] | None = None,
     shard: int = SHARD,
+    adapter: bool = False,
 ) -> dict[str, Any]:
     """Write model (fp32 safetensors), tokenizer and manifest to `path`, whole or not at all. Returns the manifest.
 
     `weights` are those to write, (name, tensor) one at a time; absent, the model's own. More than `shard` bytes of
-    them go into several files. Adds `weights_sha256` and `files` (name: sha256) to what the caller knows.
+    them go into several files. Those of an `adapter` go into one file that is named so. Adds
+    `weights_sha256` and `files` (name: sha256) to what the caller knows.
     """
     beside = path.with_name(path.name + ".part")
     shutil.rmtree(beside, ignore_errors=True)
@@ -43,6 +45,8 @@ def export(
         beside.mkdir(parents=True)
         _write_config(model, beside)
         _write_weights(_own(model) if weights is None else weights, beside, shard)
+        if adapter:
+            (beside / WEIGHTS).rename(beside / ADAPTER)
         tokenizer.save_pretrained(beside)
         files = {file.name: sha256(file) for file in sorted(beside.iterdir())}
         complete = {"format": 1, **manifest, "weights_sha256": weights_digest(files), "files": files}

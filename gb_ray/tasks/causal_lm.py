@@ -110,18 +110,25 @@ class CausalLm(PerToken):
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Cross entropy summed over the tokens that are learnt (scalar); the caller divides by their global count."""
-        import torch
+        from gb_ray.tasks.entropy import SummedEntropy
 
-        told, asked = logits[:, :-1].float().flatten(0, 1), targets[:, 1:].flatten()
-        return torch.nn.functional.cross_entropy(told, asked, ignore_index=IGNORED, reduction="sum")
+        # The last output of the last row has nothing after it; shifting the targets leaves the logits where they are.
+        asked = targets.roll(-1, dims=1)
+        asked[:, -1] = IGNORED
+        entropy: torch.Tensor = SummedEntropy.apply(logits.flatten(0, 1), asked.flatten(), IGNORED)
+        return entropy
 
     def kept(self, logits: NDArray[np.float32], label: Any) -> NDArray[np.floating]:
-        """float64 [2]: how many tokens are learnt, and the sum of their cross entropies."""
+        """float64 [3]: how many tokens are learnt, the sum of their cross entropies, and their bytes.
+
+        Bytes are those of the text in UTF-8 that the learnt tokens stand for; tokens of control stand for none.
+        """
         places = np.flatnonzero(np.asarray(label) != IGNORED)
         told = logits[places - 1].astype(np.float64)
         told -= told.max(axis=-1, keepdims=True)
         right = told[np.arange(len(places)), np.asarray(label)[places]]
-        return np.array([len(places), (np.log(np.exp(told).sum(axis=-1)) - right).sum()])
+        read = tokenizer(self.backbone).decode(np.asarray(label)[places].tolist(), skip_special_tokens=True)
+        return np.array([len(places), (np.log(np.exp(told).sum(axis=-1)) - right).sum(), len(str(read).encode())])
 
     def statistics(
         self, logits: list[NDArray[np.floating]], targets: list[Any], labels: list[str]
@@ -130,9 +137,14 @@ class CausalLm(PerToken):
         return np.stack(logits).astype(np.float64)
 
     def from_sums(self, sums: NDArray[np.float64], labels: list[str]) -> dict[str, NDArray[np.float64]]:
-        """loss (mean cross entropy a token that is learnt, in nats) and perplexity, its exponential."""
+        """loss (mean cross entropy a token that is learnt, in nats), perplexity, its exponential, and bits_per_byte.
+
+        The last is the summed cross entropy / ln 2 / bytes of the learnt text, which compares models whose tokenizers
+        differ: https://arxiv.org/abs/2101.00027, section 3.1.
+        """
         loss = sums[..., 1] / sums[..., 0]
-        return {"loss": loss, "perplexity": np.exp(loss)}
+        bits = sums[..., 1] / np.log(2) / np.maximum(1, sums[..., 2])
+        return {"loss": loss, "perplexity": np.exp(loss), "bits_per_byte": bits}
 
     def _contents(self, fields: dict[str, Any]) -> list[str]:
         if self.section.messages:

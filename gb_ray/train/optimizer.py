@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
+from gb_ray.model.trained import depths
 from gb_ray.section import UserError
 from gb_ray.train.section import TrainSection
 
-NO_DECAY = ("bias", "norm", "LayerNorm")
+NO_DECAY = ("bias", "norm", "LayerNorm", "ia3_l")
 ADAM: dict[str, Any] = {"betas": (0.9, 0.999), "eps": 1e-8}
 
 
@@ -30,17 +31,25 @@ def build(model: torch.nn.Module, section: TrainSection, zero: int) -> tuple[tor
 
 
 def groups(model: torch.nn.Module, section: TrainSection) -> list[dict[str, Any]]:
-    """Parameter groups: backbone and head by rate, each with and without weight decay."""
+    """Parameter groups: by rate (that of the backbone, the head, or a layer), each with and without weight decay.
+
+    With `layer_decay` the rate falls by that factor from layer to layer, away from the head.
+    """
     backbone = getattr(model, "base_model_prefix", "") + "."
-    found: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+    depth = {} if section.layer_decay is None else depths(model)
+    found: dict[tuple[bool, int, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             decays = len(shape(parameter)) > 1 and not any(part in name for part in NO_DECAY)
-            found.setdefault((name.startswith(backbone), decays), []).append(parameter)
-    rates = {True: section.lr, False: section.head_lr or section.lr}
+            found.setdefault((name.startswith(backbone), depth.get(name, 0), decays), []).append(parameter)
+    rates, falls = {True: section.lr, False: section.head_lr or section.lr}, section.layer_decay or 1.0
     return [
-        {"params": parameters, "lr": rates[is_backbone], "weight_decay": section.weight_decay if decays else 0.0}
-        for (is_backbone, decays), parameters in sorted(found.items())
+        {
+            "params": parameters,
+            "lr": rates[is_backbone] * falls**deep,
+            "weight_decay": section.weight_decay if decays else 0.0,
+        }
+        for (is_backbone, deep, decays), parameters in sorted(found.items())
     ]
 
 

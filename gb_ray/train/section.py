@@ -55,6 +55,7 @@ class TrainSection(Section):
     micro_tokens: int = Field(2048, ge=1, description="Tokens, padding included, a worker computes at once.")
     lr: float = Field(5e-5, gt=0, description="Peak learning rate of the backbone.")
     head_lr: float | None = Field(None, gt=0, description="Of the head; absent, that of the backbone.")
+    layer_decay: float | None = Field(None, gt=0, le=1, description="Factor of the rate from layer to layer downwards.")
     schedule: ScheduleSection = ScheduleSection()
     optimizer: Literal["adamw", "adamw-8bit", "muon"] = Field("adamw")
     weight_decay: float = Field(0.01, ge=0, description="Not applied to biases and norms.")

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from gb_ray import machine
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.corpus.reading.reader import Reader
-from gb_ray.model import load, package, packing, several
+from gb_ray.model import adapter, load, package, packing, several
 from gb_ray.model.hollow import Hollow
 from gb_ray.tasks.task import make
 from gb_ray.tasks.tokenizer import tokenizer
@@ -112,15 +112,18 @@ class Worker:
         self.feeder.close()
         self.reader.close()
         hollow = self._hollow()
-        weights = self.engine.weights(hollow.read)
+        section = self.job.recipe.model.adapter
+        alone = section is not None and section.export == "adapter"
+        weights = (adapter.trained if alone else adapter.merged)(self.engine.weights(hollow.read), hollow.model)
         if self.rank == 0:
             names = list(self.job.recipe.tasks)
             states = {name: task.state for name, task in zip(names, self.tasks, strict=True)}
             model, written = hollow.model, weights
             if isinstance(model, several.Several):
                 model, written = model.backbone, several.exported_names(weights, names)
-            manifest = self.job.manifest | {"state": states}
-            manifest = package.export(model, self.tokenizer, manifest, self.job.run / "model", written)
+            base = {"sha256": load.digest(load.backbone(self.job.recipe.model))}
+            manifest = self.job.manifest | {"state": states, "base": base}
+            manifest = package.export(model, self.tokenizer, manifest, self.job.run / "model", written, adapter=alone)
             write_json(
                 self.job.run / "result.json",
                 {

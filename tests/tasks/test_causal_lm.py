@@ -186,14 +186,16 @@ def test_another_chat_template_is_another_corpus(chatty: dict[str, Path]) -> Non
 
 
 @given(st.integers(1, 4), st.integers(2, 9), st.integers(0, 99))
-def test_the_loss_and_the_perplexity_are_those_of_the_tokens_that_are_learnt(rows: int, width: int, seed: int) -> None:
+def test_loss_perplexity_and_bits_are_those_of_the_tokens_that_are_learnt(
+    byte_level: Path, rows: int, width: int, seed: int
+) -> None:
     """Each told by the output before it. What evaluation keeps of a sample gives the same mean as training's sum."""
     random = np.random.default_rng(seed)
     logits = random.normal(size=(rows, width, 11)).astype(np.float32)
     labels = [np.where(random.random(width) < 0.6, random.integers(0, 11, width), IGNORED) for _ in range(rows)]
     for label in labels:
         label[0], label[-1] = IGNORED, 3
-    task = CausalLm.__new__(CausalLm)
+    task = make(byte_level, text="text")
     powers = np.exp(logits.astype(np.float64))
     told = np.log(powers / powers.sum(axis=-1, keepdims=True))
     right = [told[r, t - 1, labels[r][t]] for r in range(rows) for t in range(1, width) if labels[r][t] != IGNORED]
@@ -201,7 +203,10 @@ def test_the_loss_and_the_perplexity_are_those_of_the_tokens_that_are_learnt(row
     assert float(loss) == pytest.approx(-sum(right), rel=1e-4)
     assert sum(task.supervised(label) for label in labels) == len(right)
     found = task.metrics([task.kept(*pair) for pair in zip(logits, labels, strict=True)], labels, [])
-    assert found == pytest.approx({"loss": -np.mean(right), "perplexity": np.exp(-np.mean(right))}, rel=1e-6)
+    learnt = [tokenizer(str(byte_level)).decode(label[label != IGNORED], skip_special_tokens=True) for label in labels]
+    bits = -sum(right) / np.log(2) / max(1, sum(len(text.encode()) for text in learnt))
+    expected = {"loss": -np.mean(right), "perplexity": np.exp(-np.mean(right)), "bits_per_byte": bits}
+    assert found == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.skipif(

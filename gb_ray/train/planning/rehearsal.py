@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from gb_ray.model.attention import Segments
+from gb_ray.model.load import limit
 from gb_ray.model.packing import pack, packs
 from gb_ray.model.recompute import recompute
 from gb_ray.model.section import ModelSection
@@ -69,8 +70,8 @@ class Rehearsal:
             self.model.train()
             if self.packed:
                 pack(self.model)
-        if section.freeze_embeddings:
-            self.model.get_input_embeddings().weight.requires_grad_(False)
+            head = {name for name, _ in self.model.named_parameters() if _is_new(name, self.model)}
+            limit(self.model, section, head)
         for parameter in self.model.parameters():
             if parameter.requires_grad:
                 # Where gradients go is the engine's business, and counted there.
@@ -148,6 +149,11 @@ class Ledger(TorchDispatchMode):
 def _loss(logits: torch.Tensor) -> torch.Tensor:
     answers = torch.zeros(logits.shape[:-1].numel(), dtype=torch.int64)
     return torch.nn.functional.cross_entropy(logits.float().flatten(0, -2), answers, reduction="sum")
+
+
+def _is_new(name: str, model: Any) -> bool:
+    """Whether a parameter is of a new head: a generative model's is pretrained."""
+    return not model.can_generate() and (not name.startswith(f"{model.base_model_prefix}.") or ".pooler." in name)
 
 
 def _forget(parameter: torch.Tensor) -> None:

@@ -1,0 +1,122 @@
+"""Adapters start as nothing, change what the model computes, and merge into a model that computes the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from gb_ray.model import adapter, load
+from gb_ray.model.packing import pack
+from gb_ray.model.section import AdapterSection, ModelSection
+from gb_ray.section import UserError
+from gb_ray.tasks.section import SequenceClassificationSection
+from gb_ray.tasks.task import Task, make
+
+LABELS = ["a", "b", "c"]
+IDS = torch.arange(4, 24)[None]
+KINDS: list[dict[str, Any]] = [
+    {"type": "lora", "rank": 4},
+    {"type": "lora", "rank": 2, "alpha": 7, "targets": ["query", "*.intermediate.dense"]},
+    {"type": "dora", "rank": 4},
+    {"type": "ia3"},
+]
+
+
+def task_of(backbone: Path) -> Task:
+    return make(SequenceClassificationSection(type="sequence-classification"), str(backbone), 32)
+
+
+def section_of(backbone: Path, kind: dict[str, Any] | None) -> ModelSection:
+    return ModelSection(path=str(backbone), adapter=None if kind is None else AdapterSection(**kind), dropout=0.0)
+
+
+def new(backbone: Path, kind: dict[str, Any] | None, seed: int = 0) -> Any:
+    return load.new(section_of(backbone, kind), task_of(backbone), LABELS, seed).eval()
+
+
+def moved(model: Any) -> Any:
+    """As if it had been trained."""
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter) / 10)
+    return model
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_adapter_begins_without_effect_and_trains_with_the_head_alone(backbone: Path, kind: dict[str, Any]) -> None:
+    plain, adapted = new(backbone, None), new(backbone, kind)
+    assert torch.allclose(plain(IDS).logits, adapted(IDS).logits, atol=1e-6)
+    trained = {name for name, parameter in adapted.named_parameters() if parameter.requires_grad}
+    drawn = {"classifier.weight", "classifier.bias"}
+    assert drawn < trained and all("lora_" in name or "ia3_" in name for name in trained - drawn)
+    assert not torch.allclose(plain(IDS).logits, moved(adapted)(IDS).logits, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_read_later_or_at_once_the_model_is_the_same(backbone: Path, kind: dict[str, Any]) -> None:
+    at_once = new(backbone, kind).state_dict()
+    hollow = load.hollow(section_of(backbone, kind), task_of(backbone), LABELS, 0)
+    assert hollow.places
+    later = hollow.filled().state_dict()
+    assert at_once.keys() == later.keys()
+    for name, tensor in at_once.items():
+        assert torch.equal(tensor, later[name]), name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_merged_it_is_a_model_like_any_other(backbone: Path, kind: dict[str, Any]) -> None:
+    plain, adapted = new(backbone, None, seed=1), moved(new(backbone, kind))
+    expected = adapted(IDS).logits
+    hollow = load.hollow(section_of(backbone, kind), task_of(backbone), LABELS, 0)
+    weights = dict(adapter.merged(((n, p.detach()) for n, p in adapted.named_parameters()), hollow.model))
+    assert weights.keys() == {name for name, _ in plain.named_parameters()}
+    assert torch.equal(adapted(IDS).logits, expected)
+    plain.load_state_dict(weights, strict=False)
+    assert torch.allclose(plain(IDS).logits, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_trained_and_the_base_make_the_model(backbone: Path, kind: dict[str, Any]) -> None:
+    adapted = moved(new(backbone, kind))
+    weights = {n: p.detach().clone() for n, p in adapter.trained(adapted.named_parameters(), adapted)}
+    base = new(backbone, None, seed=1)
+    adapter.put(base, AdapterSection(**kind), weights)
+    assert torch.allclose(base(IDS).logits, adapted(IDS).logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_packed_it_answers_as_padded(backbone: Path, kind: dict[str, Any]) -> None:
+    from gb_ray.model.attention import Segments
+
+    model = moved(new(backbone, kind))
+    lengths = [5, 7, 8]
+    rows = IDS[0].split(lengths)
+    alone = torch.cat([model(row[None]).logits for row in rows])
+    pack(model)
+    places = torch.cat([torch.arange(length) for length in lengths])[None]
+    together = model(input_ids=IDS, position_ids=places, segments=Segments.of(lengths)).logits
+    assert torch.allclose(together, alone, atol=1e-5)
+
+
+def test_the_seed_decides_the_adapter(backbone: Path) -> None:
+    one, same, other = (new(backbone, KINDS[0], seed).state_dict() for seed in (0, 0, 1))
+    drawn = [name for name in one if "lora_A" in name]
+    assert drawn and all(torch.equal(one[name], same[name]) for name in drawn)
+    assert not any(torch.equal(one[name], other[name]) for name in drawn)
+
+
+def test_targets_that_are_not_there_are_refused_with_those_that_are(backbone: Path) -> None:
+    with pytest.raises(UserError, match=r"'q_proj' matches no linear map; there are dense, key, query, value"):
+        new(backbone, {"targets": ["q_proj"]})
+
+
+def test_keys_that_an_adapter_does_not_have_are_refused() -> None:
+    with pytest.raises(ValueError, match="ia3 has no rank"):
+        AdapterSection(type="ia3", rank=4)
+    with pytest.raises(ValueError, match="leave one of the two out"):
+        ModelSection(path="x", trained="head", adapter=AdapterSection())
