@@ -15,7 +15,7 @@ from gb_ray.measure.bootstrap import AT_ONCE, SEED, Array, Summary, corrected, s
 PERMUTATIONS = 2000
 SMALLEST = 1e-12
 """Below this a difference is rounding."""
-_LESS_IS_BETTER = ("loss", "perplexity", "mae", "rmse")
+_LESS_IS_BETTER = ("loss", "perplexity", "bits", "mae", "rmse")
 
 
 def sign(metric: str) -> int:

@@ -6,6 +6,7 @@ import math
 
 from pydantic import BaseModel, ConfigDict
 
+from gb_ray.measure.paired import sign
 from gb_ray.registry.section import Policy
 
 
@@ -36,16 +37,13 @@ def judge(policy: Policy, candidate: dict[str, float], champion: dict[str, float
     Both sets of metrics must come from the same split. A metric that is missing or not a number fails its
     check, and so does a policy that checks nothing.
     """
-    checks = [_floor(metric, floor, candidate) for metric, floor in policy.floors.items()]
+    checks = [_limited(f"floor {m}", m, candidate, floor, "the floor", 1) for m, floor in policy.floors.items()]
+    checks += [_limited(f"ceiling {m}", m, candidate, most, "the ceiling", -1) for m, most in policy.ceilings.items()]
     checks += [_not_worse(metric, slack, candidate, champion) for metric, slack in policy.not_worse.items()]
     if not checks:
-        why = "the policy has no floors and no not_worse: a gate that checks nothing lets nothing pass"
+        why = "the policy has no floors, ceilings or not_worse: a gate that checks nothing lets nothing pass"
         checks = [Check(name="policy", passed=False, value=None, limit=None, why=why)]
     return Gate(passed=all(check.passed for check in checks), checks=checks)
-
-
-def _floor(metric: str, floor: float, candidate: dict[str, float]) -> Check:
-    return _at_least(f"floor {metric}", metric, candidate, floor, "the floor")
 
 
 def _not_worse(metric: str, slack: float, candidate: dict[str, float], champion: dict[str, float] | None) -> Check:
@@ -57,16 +55,20 @@ def _not_worse(metric: str, slack: float, candidate: dict[str, float], champion:
     best, fault = _number(metric, champion, "champion")
     if best is None:
         return Check(name=name, passed=False, value=None, limit=None, why=f"cannot compare: {fault}")
-    return _at_least(name, metric, candidate, best - slack, f"the champion's {best:g} less {slack:g}")
+    worse = sign(metric.rpartition(".")[2])
+    meaning = f"the champion's {best:g} {'less' if worse > 0 else 'and'} {slack:g}"
+    return _limited(name, metric, candidate, best - worse * slack, meaning, worse)
 
 
-def _at_least(name: str, metric: str, candidate: dict[str, float], limit: float, meaning: str) -> Check:
+def _limited(name: str, metric: str, candidate: dict[str, float], limit: float, meaning: str, better: int) -> Check:
+    """`better`: 1 when the value must be at least the limit, -1 when at most."""
     shown = limit if math.isfinite(limit) else None
     value, fault = _number(metric, candidate, "candidate")
     if value is None:
         return Check(name=name, passed=False, value=None, limit=shown, why=str(fault))
-    passed = value >= limit
-    why = f"{value:g} is {'at least' if passed else 'below'} {limit:g}, {meaning}"
+    passed = better * value >= better * limit
+    on_this_side, on_that = ("at least", "below") if better > 0 else ("at most", "above")
+    why = f"{value:g} is {on_this_side if passed else on_that} {limit:g}, {meaning}"
     return Check(name=name, passed=passed, value=value, limit=shown, why=why)
 
 

@@ -23,4 +23,5 @@ class Policy(Section):
 
     split: Split = Field("test", description="The split both models are measured on.")
     floors: dict[Metric, float] = Field({}, description="metric: the least value.")
-    not_worse: dict[Metric, float] = Field({}, description="metric: how far below the champion's is still accepted.")
+    ceilings: dict[Metric, float] = Field({}, description="metric: the most, where less is better.")
+    not_worse: dict[Metric, float] = Field({}, description="metric: how much worse than the champion's is accepted.")

@@ -37,6 +37,21 @@ def test_refuses_and_says_why(candidate, champion, why):
     assert why in failed.why
 
 
+@pytest.mark.parametrize(("value", "passed"), [(19.9, True), (20.0, True), (20.1, False), (math.nan, False)])
+def test_what_should_be_small_has_a_ceiling(value: float, passed: bool) -> None:
+    assert judge(Policy(ceilings={"perplexity": 20}), {"perplexity": value}, None).passed == passed
+
+
+@pytest.mark.parametrize(("metric", "value", "passed"), [("loss", 1.1, True), ("loss", 1.2, False), ("f1", 0.8, False)])
+def test_worse_than_the_champion_is_more_of_a_loss_and_less_of_all_else(
+    metric: str, value: float, passed: bool
+) -> None:
+    """Of a task among several as well."""
+    for name in (metric, f"topic.{metric}"):
+        gate = judge(Policy(not_worse={name: 0.125}), {name: value}, {name: 1.0})
+        assert gate.passed == passed
+
+
 def test_without_a_champion_nothing_can_be_worse():
     gate = judge(POLICY, {"accuracy": 0.9, "f1": 0.0}, None)
     assert gate.passed
