@@ -49,7 +49,7 @@ def recipe(tmp_path: Path, backbone: Path) -> Path:
         "model": {"path": str(backbone), "max_tokens": 48},
         "train": {"epochs": 3, "batch": 16, "lr": 5e-3, "workers": 2, "precision": "fp32", "balance": "uncertainty"},
     }
-    (tmp_path / "policy.yaml").write_text("floors: {topic.macro_f1: 0.6, entities.entity_f1: 0.6}")
+    (tmp_path / "policy.yaml").write_text("floors: {topic.macro_f1: 0.3, entities.entity_f1: 0.6}")
     (tmp_path / "three.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return tmp_path / "three.yaml"
 
