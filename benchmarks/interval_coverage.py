@@ -57,7 +57,8 @@ def texts() -> tuple[Draw, bootstrap.Summary]:
 
     def draw(random: np.random.Generator, samples: int) -> np.ndarray:
         tokens = random.integers(5, 200, samples)
-        return np.column_stack([tokens, tokens * random.gamma(4, 0.8, samples)]).astype(float)
+        entropies, bytes_each = random.gamma(4, 0.8, samples), random.normal(4.2, 0.3, samples)
+        return np.column_stack([tokens, tokens * entropies, tokens * bytes_each])
 
     return draw, lambda sums: CausalLm.from_sums(None, sums, [])  # type: ignore[arg-type]
 

@@ -42,13 +42,14 @@ def entities(random: np.random.Generator, samples: int) -> np.ndarray:
 def texts(random: np.random.Generator, samples: int) -> np.ndarray:
     """Statistics of a language model: texts differ in length and in how likely they are."""
     tokens = random.integers(5, 200, samples)
-    return np.column_stack([tokens, tokens * random.gamma(4, 0.8, samples)]).astype(float)
+    entropies, bytes_each = random.gamma(4, 0.8, samples), random.normal(4.2, 0.3, samples)
+    return np.column_stack([tokens, tokens * entropies, tokens * bytes_each])
 
 
 CASES: list[tuple[tuple[str, ...], Any, Draw]] = [
     (("accuracy", "macro_f1", "loss", "roc_auc"), TOPICS, topics),
     (("entity_f1", "entity_precision", "accuracy"), ENTITIES, entities),
-    (("loss", "perplexity"), CausalLm, texts),
+    (("loss", "perplexity", "bits_per_byte"), CausalLm, texts),
 ]
 
 
