@@ -12,7 +12,7 @@ from helpers import WORDS, texts
 
 from gb_ray.finetune import finetune, promote
 from gb_ray.inputs import check
-from gb_ray.measure import measure
+from gb_ray.measure import scores
 from gb_ray.model.predictor import Predictor
 from gb_ray.progress import Progress
 from gb_ray.recipe import load
@@ -68,7 +68,8 @@ def test_three_tasks_live_as_one_model(recipe: Path, tmp_path: Path) -> None:
     assert corpora is not None
     assert [corpus.manifest.name for corpus in corpora.values()] == ["three-topic", "three-entities", "three-length"]
     model = Path(account["model"]["path"])
-    assert measure(model, corpora, ("test",), 1)["test"] == account["metrics"]["test"]
+    found = scores.metrics(scores.of_model(model, corpora, ("test",), 1))
+    assert found["test"] == account["metrics"]["test"]
     logged = tracking.run(account["run_id"]).data.metrics
     assert logged["test_topic.macro_f1"] == account["metrics"]["test"]["topic"]["macro_f1"]
     # The gate measures it again, on the splits that each corpus held out.

@@ -151,6 +151,10 @@ class Several(torch.nn.Module):
         """Of the backbone."""
         return self.backbone.get_input_embeddings()
 
+    def can_generate(self) -> bool:
+        """No head here gives words."""
+        return False
+
     def get_output_embeddings(self) -> None:
         """None: no head here gives words."""
         return None

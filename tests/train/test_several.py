@@ -12,6 +12,7 @@ from typing import Any
 import processes
 import pytest
 import torch
+from engines import end, held
 from test_gradient import TOLERANCE, big_vocabulary, worst
 
 from gb_ray.corpus.corpus import Corpus
@@ -141,8 +142,6 @@ def changed(job: Job, **train_keys: object) -> Job:
 
 def gradients(job: Job, packed: bool, learnt: list[float] | None = None) -> tuple[list[Gradients], list[Any]]:
     """The gradients of each of STEPS, and this worker's answers in them."""
-    from deepspeed.utils import safe_get_full_grad
-
     worker = Worker(job, packed)
     module: Any = worker.engine.module
     if learnt:
@@ -151,13 +150,10 @@ def gradients(job: Job, packed: bool, learnt: list[float] | None = None) -> tupl
     for step in STEPS:
         micro, answers = worker.lay_out(step)
         worker.gradients(step, micro, answers)
-        names = dict(module.named_parameters())
-        found.append({name: safe_get_full_grad(parameter).double().clone() for name, parameter in names.items()})
+        found.append({name: gradient.double().clone() for name, gradient in held(worker.engine)})
         mine.append(worker.layout.answers(worker.reader.step(step.epoch, step.start, step.stop)))
         worker.engine.step(0.0)  # at a rate of 0 the weights stay
-    worker.feeder.close()
-    worker.reader.close()
-    worker.engine._engine.destroy()
+    end(worker)
     return found, mine
 
 

@@ -156,6 +156,7 @@ def test_a_process_is_what_it_is_and_ended_by_its_own_number(tmp_path: Path) -> 
     assert sleeper.stdout and sleeper.stdout.readline() == "up\n"
     its = beat(0, 1, "compute", 70)._replace(pid=sleeper.pid, started=time.time())
     try:
+        time.sleep(0.2)  # from its word to its sleep
         assert hang._state(its) == "sleeping"
         sleeper.send_signal(signal.SIGSTOP)
         time.sleep(0.1)
