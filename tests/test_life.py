@@ -71,7 +71,7 @@ def test_what_is_known_of_a_metric_is_told_everywhere(life: dict[str, Any]) -> N
     low, high = tuned["intervals"]["test"]["topic"]["accuracy"]
     assert low <= tuned["metrics"]["test"]["topic"]["accuracy"] <= high
     assert tuned["compared"]["test"]["topic"]["accuracy"]["better"] == "b"
-    assert tuned["calibration"]["topic"]["temperature"] > 0
+    assert tuned["calibration"] == {}  # its validation split is too small for a temperature
     assert {one["by"] for one in tuned["slices"]["test"]["topic"]} >= {"length", "label"}
     described = json.loads((Path(tuned["model"]["path"]) / "gb_model.json").read_text())
     assert all(described[name] == tuned[name] for name in ("metrics", "intervals", "compared", "calibration"))
@@ -105,8 +105,7 @@ def test_predict_pyfunc_and_plain_transformers_agree(life: dict[str, Any], monke
     tokens = AutoTokenizer.from_pretrained(path)(TEXTS, padding=True, return_tensors="pt")
     with torch.inference_mode():
         logits = AutoModelForSequenceClassification.from_pretrained(path)(**tokens).logits
-    temperature = json.loads((Path(path) / "gb_model.json").read_text())["state"]["topic"]["temperature"]
-    assert np.allclose(ours, (logits / temperature).softmax(-1).numpy(), atol=1e-3)
+    assert np.allclose(ours, logits.softmax(-1).numpy(), atol=1e-3)
 
     # Not set_tracking_uri: it would tell every later subprocess too.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{life['home']}/mlflow.db")

@@ -99,6 +99,8 @@ def test_every_kind_of_classification_is_calibrated_and_numbers_are_not() -> Non
     numbers = make(RegressionSection(type="regression", targets=["x"]), "u", 32, state={"mean": [0.0], "sd": [1.0]})
     values = scores(numbers, list(random.normal(size=(20, 1))), list(random.normal(size=(20, 1))))
     assert calibration.calibrate(values, values) is None
+    few = scores(TOPICS, list(hot[:99]), list(truth[:99]))
+    assert calibration.calibrate(few, one) is None
 
 
 def test_an_exported_model_answers_with_its_temperature(backbone: Path, tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from gb_ray.train.run import Run, create, write_json
 
 LABELS = ["energy", "health", "water"]
 
+SAMPLES = {"validation": 120, "test": 90}
+
 
 def scored(task: Any, samples: int, skill: float, seed: int) -> Scores:
     """What a model of some skill made of texts in two languages."""
@@ -45,8 +47,8 @@ def run(tmp_path: Path, backbone: Path) -> Run:
     model = load.new(ModelSection(path=str(backbone)), task, LABELS, 0)
     package.export(model, tokenizer(str(backbone)), known, made.model)
 
-    before = {split: {"topic": scored(task, 90, 0.0, 1)} for split in ("validation", "test")}
-    after = {split: {"topic": scored(task, 90, 2.0, 2)} for split in ("validation", "test")}
+    before = {split: {"topic": scored(task, samples, 0.0, 1)} for split, samples in SAMPLES.items()}
+    after = {split: {"topic": scored(task, samples, 2.0, 2)} for split, samples in SAMPLES.items()}
     measured = {"before": results.keep(before, "before", made.path)}
     measured |= {"metrics": results.keep(after, "after", made.path)}
     measured |= results.findings(made.path, after)
@@ -66,7 +68,7 @@ def run(tmp_path: Path, backbone: Path) -> Run:
     made.journal.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 10, "ti')
     funnel = {"read": 321, "filtered": 7, "quarantined": 1, "dropped": 0, "duplicates": 2, "near_duplicates": 0}
     corpus = {"path": str(tmp_path / "gone"), "digest": "c" * 64, **funnel, "leaks": 0, "samples": 311}
-    corpus |= {"splits": {"train": 131, "validation": 90, "test": 90}}
+    corpus |= {"splits": {"train": 101, **SAMPLES}}
     totals = {"run_id": "r1", "steps": 10, "samples_seen": 262, "tokens_seen": 4567, "workers": 2, "zero": 2}
     totals |= {"precision": "fp32", "model": {"uri": "models:/topics/4"}, "corpus": corpus}
     made.update(status="finished", account={**totals, **measured})
