@@ -50,7 +50,7 @@ def main() -> None:
         models[name] = load.new(adapted, task, [], 0).train()
         pack(models[name])
         optimizers[name], _ = build(models[name], TrainSection(lr=rate), 0)
-    layout = Layout.of(models["full"], task)
+    layout = Layout.of(models["full"], (task,))
     before = perplexity(models["full"], task, layout, held_out)
     for step in range(args.steps):
         batch = layout.group(sorted(samples[step * args.batch :][: args.batch], key=lambda s: len(s.input_ids)))
@@ -91,7 +91,7 @@ def loss_of(model: Any, task: Any, batch: Any) -> torch.Tensor:
     """The mean over the tokens of a batch."""
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(**batch.inputs).logits
-    return task.loss(logits, batch.targets) / (batch.targets != -100).sum()
+    return task.loss(logits, batch.targets[0]) / (batch.targets[0] != -100).sum()
 
 
 @torch.inference_mode()
@@ -101,7 +101,7 @@ def perplexity(model: Any, task: Any, layout: Any, samples: list[Sample]) -> flo
     total = count = 0.0
     for start in range(0, len(samples), 8):
         batch = layout.group(samples[start : start + 8])
-        answers = int((batch.targets != -100).sum())
+        answers = int((batch.targets[0] != -100).sum())
         total, count = total + float(loss_of(model, task, batch)) * answers, count + answers
     model.train()
     return float(np.exp(total / count))
