@@ -169,6 +169,7 @@ def test_the_tracking_server_away_at_the_start_stops_before_training(life: dict[
     assert "train" not in done.stderr
 
 
+@pytest.mark.chaos
 def test_the_tracking_server_gone_at_the_end_costs_nothing(life: dict[str, Any], tmp_path: Path) -> None:
     """The model stays on disk, and `gb register` finishes the job with every step's metrics."""
     from gb_ray.registry.tracking import Tracking

@@ -55,7 +55,7 @@ def recipe(tmp_path: Path, backbone: Path) -> Path:
 
 
 @pytest.mark.usefixtures("ray_up")
-def test_three_tasks_live_as_one_model(recipe: Path, tmp_path: Path) -> None:
+def test_three_tasks_live_as_one_model(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
     import pandas as pd
 
@@ -80,7 +80,8 @@ def test_three_tasks_live_as_one_model(recipe: Path, tmp_path: Path) -> None:
     answer = predictor.predict(predictor.encode(text))[0]
     assert [entity["text"] for entity in answer["entities"]["entities"]] == ["river", "pump"]
     assert answer["topic"]["label"] in WORDS
-    mlflow.set_tracking_uri(tracking.uri)
+    # Not set_tracking_uri: it would tell every later subprocess too.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.uri)
     table = mlflow.pyfunc.load_model("models:/three/1").predict(pd.DataFrame({"text": text}))
     assert table["topic"][0]["label"] == answer["topic"]["label"]
     assert sorted(table.columns) == ["entities", "length", "topic"]
