@@ -93,8 +93,16 @@ class Sharded:
     def load(self, found: Checkpoint) -> None:
         """Take up weights and optimizer state; every worker calls it."""
         tag = "universal" if found.world != self.world else checkpoint.STATE
+        rules = [{key: group[key] for key in group.keys() - {"params"}} for group in self._wrapped.param_groups]
         with loadable(self._wrapped):
             self._engine.load_checkpoint(str(found.path), tag=tag, load_module_strict=False)
+        # From a universal checkpoint of stage 3 every group gets the rules of the first, which has no weight decay, and
+        # all of them one counter of steps, which each would then count up.
+        for group, rule in zip(self._wrapped.param_groups, rules, strict=True):
+            group.update(rule)
+        for state in self._wrapped.state.values():
+            if torch.is_tensor(state.get("step")):
+                state["step"] = state["step"].clone()
 
     def weights(self, untrained: Callable[[str], torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
         """(name, tensor) of all that an exported model holds, one whole fp32 tensor at a time.
