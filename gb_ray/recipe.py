@@ -55,10 +55,20 @@ class Recipe(Section):
                     f"tasks.{name}: causal-lm goes with no other task: its head is the backbone's own table of words, "
                     "and its model answers with a text; train it by itself"
                 )
+            if section.type == "embedding":
+                raise ValueError(
+                    f"tasks.{name}: embedding goes with no other task: its samples are pairs, and its loss compares "
+                    "all of a global batch; train it by itself"
+                )
             if not any(source.task == name for source in self.corpus.sources):
                 raise ValueError(f"tasks.{name}: no source is for it; name it as the `task` of one in corpus.sources")
         if self.train.balance == "uncertainty" and not several:
             raise ValueError("train.balance: uncertainty weighs several tasks, and this recipe has one; leave it out")
+        if not several and next(iter(self.tasks.values())).type == "embedding":
+            if self.train.batch < 2:
+                raise ValueError("train.batch: embedding tells pairs from each other; expected 2 or more")
+            if self.model.trained == "head":
+                raise ValueError("model.trained: embedding has no head; write all, a number of layers, or patterns")
         if several and (self.model.adapter or self.model.trained != "all"):
             raise ValueError("model: adapter and trained are of one task; several tasks train the backbone they share")
         return self

@@ -12,6 +12,7 @@ _CLASSES = {
     "token-classification": "AutoModelForTokenClassification",
     "regression": "AutoModelForSequenceClassification",
 }
+_TAGS = {"sequence-classification": "text-classification", "embedding": "sentence-similarity"}
 _SHOWN_LABELS = 50
 
 
@@ -43,7 +44,7 @@ def _front_matter(manifest: dict[str, Any], types: list[str]) -> str:
     # A page has one such tag: the first task's.
     fields = {
         "library_name": "transformers",
-        "pipeline_tag": "text-classification" if types[0] == "sequence-classification" else types[0],
+        "pipeline_tag": _TAGS.get(types[0], types[0]),
         "model_name": manifest["name"],
         "tags": ["gb_ray", *types],
     }

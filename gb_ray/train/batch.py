@@ -142,7 +142,8 @@ class Layout:
 
     def micro(self, samples: list[Sample], micro_tokens: int) -> list[MicroBatch]:
         """The micro-batches of samples."""
-        parts = layout(samples, micro_tokens, self.packed)
+        rows = self.tasks[0].rows(samples) if len(self.tasks) == 1 else samples
+        parts = layout(rows, micro_tokens, self.packed)
         if not self.together:
             parts = [[group] for groups in parts for group in groups]
         return [MicroBatch([self.group(group) for group in groups]) for groups in parts]
