@@ -85,6 +85,7 @@ def _first(hidden: torch.Tensor, segments: Segments) -> torch.Tensor:
 def mean_of(hidden: torch.Tensor, segments: Segments) -> torch.Tensor:
     """float32 [samples, hidden]: the mean over each sample's tokens of [tokens, hidden]."""
     lengths = torch.tensor(segments.lengths, device=hidden.device)
-    owner = torch.repeat_interleave(torch.arange(len(lengths), device=hidden.device), lengths)
+    numbers = torch.arange(len(lengths), device=hidden.device)
+    owner = torch.repeat_interleave(numbers, lengths, output_size=len(hidden))
     sums = hidden.new_zeros(len(lengths), hidden.shape[1], dtype=torch.float32).index_add(0, owner, hidden.float())
     return sums / lengths[:, None]

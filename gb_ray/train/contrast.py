@@ -6,7 +6,8 @@
 
 A micro-batch needs of the others only the gradient of the loss with respect to its own vectors, which is small. So the
 memory is that of one micro-batch, the gradient is exact, and it costs a forward pass more: Gao, Zhang, Han and Callan,
-Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup (https://arxiv.org/abs/2101.06983).
+Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup (https://arxiv.org/abs/2101.06983). A worker
+whose part of the batch is one micro-batch keeps what its backward pass needs, and saves that pass.
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ def contrasted(engine: Engine, task: Embedding, micro: list[MicroBatch]) -> list
     Every worker calls it once a step, and draws for dropout what it draws when it computes them next.
     """
     groups = [group for one in micro for group in one.groups]
-    with torch.no_grad():
-        parts = [engine(**group.inputs).logits for group in groups]
+    once = len(micro) == 1
+    with torch.set_grad_enabled(once):
+        found = [engine(**group.inputs) for group in groups]
+    parts = [outputs.logits.detach() for outputs in found]
     vectors, labels = torch.cat(parts), torch.cat([group.targets[0] for group in groups])
     # Query and document of each pair side by side; what only fills a place has a number below 0.
     order = (2 * labels[:, 0] + labels[:, 1]).argsort()[int((labels[:, 0] < 0).sum()) :]
@@ -38,8 +41,12 @@ def contrasted(engine: Engine, task: Embedding, micro: list[MicroBatch]) -> list
     told = vectors.new_zeros(len(vectors), 1 + vectors.shape[1])
     told[order[::2], 0] = losses
     told[order, 1:] = gradient.flatten(0, 1)
-    targets = iter(told.split([len(part) for part in parts]))
-    return [replace(one, groups=[replace(g, targets=(next(targets),)) for g in one.groups]) for one in micro]
+    targets = told.split([len(part) for part in parts])
+    known = iter(
+        replace(group, targets=(wanted,), outputs=outputs if once else None)
+        for group, wanted, outputs in zip(groups, targets, found, strict=True)
+    )
+    return [replace(one, groups=[next(known) for _ in one.groups]) for one in micro]
 
 
 def _of_own(task: Embedding, pairs: torch.Tensor, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
