@@ -15,7 +15,7 @@ import pytest
 import torch
 from engines import end, held
 from numpy.typing import NDArray
-from test_gradient import STEP, TOLERANCE, Gradients, big_vocabulary, worst
+from test_gradient import STEP, Gradients, big_vocabulary, worst
 from transformers import BertModel
 
 from gb_ray.corpus.corpus import Corpus
@@ -33,6 +33,8 @@ sys.path.append(str(Path(__file__).parent.parent / "corpus"))
 
 from synthetic import make_corpus
 
+TOLERANCE = 5e-5
+"""Of gradients in fp32 against those in fp64: that of other losses, times the 5 that a temperature of 0.2 makes."""
 Split = tuple[int, int, bool]
 """(ZeRO stage, tokens of a micro-batch, packed)."""
 ALL = list(product((0, 1, 2, 3), (40, 120, 1000), (False, True)))
