@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from gb_ray.corpus.encoder import Reject
 from gb_ray.corpus.reading.reader import Sample
+from gb_ray.measure.scores import Scores
 from gb_ray.tasks import ranking
 from gb_ray.tasks.embedding import Embedding
 from gb_ray.tasks.section import EmbeddingSection
@@ -139,3 +141,15 @@ def test_what_is_ranked_in_parts_is_ranked_alike(monkeypatch: pytest.MonkeyPatch
 
 def test_an_answer_is_the_vector() -> None:
     assert make().answer("text", [], np.array([0.6, -0.8], np.float32), []) == {"embedding": pytest.approx([0.6, -0.8])}
+
+
+def test_what_a_run_keeps_of_its_scores_comes_back(tmp_path: Path) -> None:
+    random, task = np.random.default_rng(0), make()
+    logits, targets = list(unit(random, (5, 2, 4)).astype(np.float32)), list(random.integers(0, 2**62, (5, 2)))
+    about = pa.table({name: list("abcde") for name in ("id", "source", "language")} | {"tokens": [9] * 5})
+    made = Scores(task, [], about, task.statistics(logits, targets, []), targets, logits)
+    made.save(tmp_path / "scored" / "one.parquet")
+    found = Scores.open(tmp_path / "scored" / "one.parquet", task)
+    assert found.metrics == made.metrics and found.metrics.keys() == NAMES
+    again = task.statistics(found.logits or [], found.targets, [])
+    np.testing.assert_array_equal(again, made.statistics)
