@@ -64,13 +64,17 @@ class Recipe(Section):
                 raise ValueError(f"tasks.{name}: no source is for it; name it as the `task` of one in corpus.sources")
         if self.train.balance == "uncertainty" and not several:
             raise ValueError("train.balance: uncertainty weighs several tasks, and this recipe has one; leave it out")
-        if not several and next(iter(self.tasks.values())).type == "embedding":
+        if several and (self.model.adapter or self.model.trained != "all"):
+            raise ValueError("model: adapter and trained are of one task; several tasks train the backbone they share")
+        return self
+
+    @model_validator(mode="after")
+    def _an_embedding_can_be_learnt(self) -> Recipe:
+        if any(section.type == "embedding" for section in self.tasks.values()):
             if self.train.batch < 2:
                 raise ValueError("train.batch: embedding tells pairs from each other; expected 2 or more")
             if self.model.trained == "head":
                 raise ValueError("model.trained: embedding has no head; write all, a number of layers, or patterns")
-        if several and (self.model.adapter or self.model.trained != "all"):
-            raise ValueError("model: adapter and trained are of one task; several tasks train the backbone they share")
         return self
 
     def sources_of(self, task: str) -> CorpusSection:
