@@ -55,12 +55,26 @@ class Recipe(Section):
                     f"tasks.{name}: causal-lm goes with no other task: its head is the backbone's own table of words, "
                     "and its model answers with a text; train it by itself"
                 )
+            if section.type == "embedding":
+                raise ValueError(
+                    f"tasks.{name}: embedding goes with no other task: its samples are pairs, and its loss compares "
+                    "all of a global batch; train it by itself"
+                )
             if not any(source.task == name for source in self.corpus.sources):
                 raise ValueError(f"tasks.{name}: no source is for it; name it as the `task` of one in corpus.sources")
         if self.train.balance == "uncertainty" and not several:
             raise ValueError("train.balance: uncertainty weighs several tasks, and this recipe has one; leave it out")
         if several and (self.model.adapter or self.model.trained != "all"):
             raise ValueError("model: adapter and trained are of one task; several tasks train the backbone they share")
+        return self
+
+    @model_validator(mode="after")
+    def _an_embedding_can_be_learnt(self) -> Recipe:
+        if any(section.type == "embedding" for section in self.tasks.values()):
+            if self.train.batch < 2:
+                raise ValueError("train.batch: embedding tells pairs from each other; expected 2 or more")
+            if self.model.trained == "head":
+                raise ValueError("model.trained: embedding has no head; write all, a number of layers, or patterns")
         return self
 
     def sources_of(self, task: str) -> CorpusSection:

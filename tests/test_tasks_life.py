@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,28 @@ def test_numbers_in_units_of_their_own(tmp_path: Path, backbone: Path, ray_up: s
     # The scale is part of the model: without it the numbers mean nothing.
     state = package.read(found["model"])["state"]["it"]
     assert state["mean"][0] == pytest.approx(49667, abs=500) and state["sd"][0] == pytest.approx(2055, abs=200)
+
+
+@pytest.mark.chaos
+def test_queries_learn_to_find_their_documents(tmp_path: Path, backbone: Path, ray_up: str) -> None:
+    """Words of a topic are to find its other words, which share no letter's piece with them but by chance."""
+    path = tmp_path / "rows.jsonl"
+    rows = [
+        {"query": f"{words[i]} {words[j]}", "document": f"{words[k]} {words[m]}", "topic": topic}
+        for topic, words in WORDS.items()
+        for i, j in product(range(3), repeat=2)
+        for k, m in product(range(3, 6), repeat=2)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"query": " ", "document": "x", "topic": "y"}]))
+    task = {"type": "embedding", "group": "topic"}
+    found = tune(tmp_path, backbone, path, task, epochs=8)
+    assert found["corpus"].manifest.funnel.reasons == {"query is empty": 1}
+    assert found["after"].keys() == {"recall_at_1", "recall_at_10", "mrr_at_10", "ndcg_at_10", "loss"}
+    assert found["after"]["mrr_at_10"] > 0.95 > 0.8 > found["before"]["mrr_at_10"]
+    predictor = Predictor(found["model"])
+    answers = predictor.predict(predictor.encode(["solar grid wind", "turbine", "fever dose"]))
+    solar, turbine, fever = (torch.tensor(answer["embedding"]) for answer in answers)
+    assert solar.norm() == pytest.approx(1) and solar @ turbine > solar @ fever + 0.5
 
 
 @pytest.mark.chaos

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from safetensors.torch import save_file
 
 from gb_ray.files import sha256
+from gb_ray.model import pooling
 from gb_ray.model.digest import ADAPTER, WEIGHTS, weights_digest
 from gb_ray.model.load import check_safe
 from gb_ray.section import UserError
@@ -48,7 +49,10 @@ def export(
         if adapter:
             (beside / WEIGHTS).rename(beside / ADAPTER)
         tokenizer.save_pretrained(beside)
-        files = {file.name: sha256(file) for file in sorted(beside.iterdir())}
+        if any(task.get("type") == "embedding" for task in manifest["tasks"].values()):
+            pooling.describe(model, manifest["max_tokens"], beside)
+        written = sorted(file for file in beside.rglob("*") if file.is_file())
+        files = {file.relative_to(beside).as_posix(): sha256(file) for file in written}
         complete = {"format": 1, **manifest, "weights_sha256": weights_digest(files), "files": files}
         _write(beside, complete)
         shutil.rmtree(path, ignore_errors=True)

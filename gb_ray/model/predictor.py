@@ -14,13 +14,14 @@ from gb_ray.model import load, package, several
 from gb_ray.model.several import Owners
 from gb_ray.section import UserError
 from gb_ray.tasks.causal_lm import CausalLm
+from gb_ray.tasks.embedding import Embedding
 from gb_ray.tasks.multi_label import MultiLabel
 from gb_ray.tasks.regression import Regression
 from gb_ray.tasks.sequence_classification import SequenceClassification
 from gb_ray.tasks.token_classification import TokenClassification
 from gb_ray.tasks.tokenizer import padding, tokenizer
 
-Answering = SequenceClassification | MultiLabel | TokenClassification | Regression
+Answering = SequenceClassification | MultiLabel | TokenClassification | Regression | Embedding
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,8 @@ from gb_ray.tasks.tokenizer import Tokeniser, tokeniser
 if TYPE_CHECKING:  # imported where it is used: workers that only tokenise start seconds sooner without it
     import torch
 
+    from gb_ray.corpus.reading.reader import Sample
+
 IGNORED = -100
 """The label of a token that nothing is asked of: special tokens, words after their first token, prompts."""
 
@@ -42,6 +44,19 @@ class Base:
     def prepare(self, corpus: Corpus) -> Self:
         """The task with its state, learnt from the train split unless it has one already. Raises UserError."""
         return self
+
+    texts_a_sample = 1
+    """Rows of the model that each sample takes."""
+
+    def rows(self, samples: list[Sample]) -> list[Sample]:
+        """What the model takes of samples as one text each; their labels are then those that `targets` takes."""
+        return samples
+
+    def joined(
+        self, scored: list[tuple[str, NDArray[np.floating], Any]]
+    ) -> list[tuple[str, NDArray[np.floating], Any]]:
+        """One entry a sample of (id, what was `kept`, label), of which there is one a row."""
+        return scored
 
     headline = "loss"
     """The metric by which models and parts of a split are ranked."""

@@ -83,7 +83,19 @@ class CausalLmSection(Weighted):
         return self
 
 
+class EmbeddingSection(Weighted):
+    """A vector a text, learnt from pairs of texts that belong together."""
+
+    type: Literal["embedding"]
+    query: str = Field("query", description="The column with a text that asks.")
+    document: str = Field("document", description="The column with a text that should be found by it.")
+    group: str | None = Field(
+        None, description="The column with a group: its rows' documents are no wrong answers to each other's queries."
+    )
+    temperature: float = Field(0.05, gt=0, description="What cosines are divided by in the loss: less is sharper.")
+
+
 TaskSection = Annotated[
-    SequenceClassificationSection | TokenClassificationSection | RegressionSection | CausalLmSection,
+    SequenceClassificationSection | TokenClassificationSection | RegressionSection | CausalLmSection | EmbeddingSection,
     Field(discriminator="type"),
 ]

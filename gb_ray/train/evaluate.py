@@ -62,11 +62,11 @@ def score(model: Any, task: Task, samples: list[Sample]) -> Scored:
     """What the task keeps of each sample's logits. A model that was made to take packed rows gets them."""
     laid = Layout.of(model, (task,))
     scored: Scored = []
-    for groups in layout(samples, task.tokens_at_once, laid.packed):
+    for groups in layout(task.rows(samples), task.tokens_at_once, laid.packed):
         for group in groups:
             batch = laid.group(group)
             logits = model(**batch.inputs).logits.float().cpu()
             rows = logits[0].split(batch.segments.lengths) if batch.segments and logits.ndim == 3 else logits
             for sample, row in zip(group, rows, strict=True):
                 scored.append((sample.id, task.kept(row.numpy(), sample.label), sample.label))
-    return scored
+    return task.joined(scored)

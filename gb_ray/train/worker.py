@@ -15,6 +15,7 @@ from gb_ray.corpus.corpus import Corpus
 from gb_ray.corpus.reading.reader import Reader
 from gb_ray.model import adapter, load, package, packing, several
 from gb_ray.model.hollow import Hollow
+from gb_ray.tasks.embedding import Embedding
 from gb_ray.tasks.task import make
 from gb_ray.tasks.tokenizer import tokenizer
 from gb_ray.train import engine, skips
@@ -22,6 +23,7 @@ from gb_ray.train.agreement import Agreement, shared
 from gb_ray.train.batch import Layout, MicroBatch
 from gb_ray.train.checkpoints.checkpoint import Progress
 from gb_ray.train.checkpoints.restore import restore
+from gb_ray.train.contrast import contrasted
 from gb_ray.train.feeder import Feeder, Share
 from gb_ray.train.job import Job
 from gb_ray.train.objective import Answers, Objective
@@ -89,13 +91,16 @@ class Worker:
     def gradients(self, step: Step, micro: list[MicroBatch], answers: Answers) -> float:
         """Compute the gradients of a step, whose means are over `answers`. Returns this worker's part of its loss."""
         _seed(self.job.recipe.seed, step.number, self.rank)
+        if isinstance(self.tasks[0], Embedding):
+            micro = contrasted(self.engine, self.tasks[0], micro)
+            _seed(self.job.recipe.seed, step.number, self.rank)
         return float(sum(self._backward(m, answers, last=i == len(micro)) for i, m in enumerate(micro, 1)))
 
     def _backward(self, micro: MicroBatch, answers: Answers, last: bool) -> torch.Tensor:
         loss, shown = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         once = last / self.world / len(micro.groups)
         for group in micro.groups:
-            outputs = self.engine(**group.inputs)
+            outputs = self.engine(**group.inputs) if group.outputs is None else group.outputs
             part, seen = self.objective.part(outputs, group.targets, micro.weight, answers, once)
             loss, shown = loss + part, shown + seen
         self.engine.backward(loss, last)

@@ -96,7 +96,9 @@ def plan(
     tokens = samples.tokens * train.epochs
     flops = needs.flops(lengths.attended(samples))
     rate = place.rate(needs.precision)
-    work = hardware_flops(flops.with_attention * tokens, train.recompute)
+    accumulation = ceil(samples.tokens / samples.samples * train.batch / place.workers / train.micro_tokens)
+    compared = accumulation > 1 and any(section.type == "embedding" for section in recipe.tasks.values())
+    work = hardware_flops(flops.with_attention * tokens, train.recompute, compared)
     seconds = rate and work / place.workers / rate
     fits = None if place.memory is None else found.total <= place.memory
     return Plan(
@@ -115,7 +117,7 @@ def plan(
         remedies=remedies(chosen) if fits is False else [],
         micro_tokens=chosen.tokens,
         largest_micro_tokens=None if fits is None else chosen.largest_micro_tokens(),
-        accumulation=ceil(samples.tokens / samples.samples * train.batch / place.workers / train.micro_tokens),
+        accumulation=accumulation,
         batch=train.batch,
         steps=steps_per_epoch(samples.epoch, train.batch) * train.epochs,
         tokens=tokens,
