@@ -111,7 +111,10 @@ class Saver:
         if self._mirror:
             self._mirror.copy(checkpoint.place(self._folder, progress.steps))
         try:
-            checkpoint.prune(self._folder, self._keep, self._mirror.copying if self._mirror else ())
+            spare = list(self._mirror.copying) if self._mirror else []
+            if progress.best is not None:
+                spare.append(checkpoint.place(self._folder, progress.best))
+            checkpoint.prune(self._folder, self._keep, spare)
         except OSError as error:
             notes.say(self._job.run, f"an old checkpoint could not be removed: {error}")
 

@@ -1,0 +1,118 @@
+"""A run with `early_stop` ends when its validation split gets no better, with the weights that answered it best."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import processes
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
+from small_job import small_job
+from test_kills import train_until_killed
+
+from gb_ray.corpus.corpus import Corpus
+from gb_ray.corpus.reading.reader import Reader
+from gb_ray.model import load
+from gb_ray.tasks.task import make
+from gb_ray.train.batch import Layout
+from gb_ray.train.checkpoints.checkpoint import opened, place
+from gb_ray.train.evaluate import groups, score
+from gb_ray.train.job import Job
+from gb_ray.train.loop import train
+from gb_ray.train.run import read_json
+
+sys.path.append(str(Path(__file__).parent.parent / "corpus"))
+
+from synthetic import make_corpus
+
+STOP = {"metric": "loss", "patience": 2, "every": 3}
+TOTAL = 80
+
+
+def job_of(folder: Path, backbone: Path, validation: int = 21, **train: Any) -> Job:
+    """Labels are drawn: what is learnt of the train split makes the others worse, from the first steps on."""
+    settings = {"epochs": 10, "lr": 2e-3, "early_stop": STOP, "checkpoint": {"every": 5, "keep": 1}}
+    job = small_job(folder, backbone, **settings | train)
+    corpus = folder / f"corpus-{validation}"
+    if not corpus.is_dir():
+        splits = {"train": [(1.0, 64)], "validation": [(1.0, validation)]} if validation else {"train": [(1.0, 64)]}
+        make_corpus(corpus, splits, lanes=6, shard_rows=16)
+    return replace(job, corpora={"topic": corpus})
+
+
+def curve(job: Job) -> dict[int, float]:
+    """The validation loss after so many steps."""
+    entries = [json.loads(line) for line in (job.run / "metrics.jsonl").open()]
+    name = "validation_loss"
+    return {entry["step"] + 1: entry["metrics"][name] for entry in entries if name in entry["metrics"]}
+
+
+def loss_of_export(job: Job) -> float:
+    """The validation loss of the exported model, measured by this process alone."""
+    corpus = Corpus.open(job.corpora["topic"])
+    task = make(job.recipe.tasks["topic"], job.recipe.model.path, job.recipe.model.max_tokens)
+    model = load.exported(job.run / "model", task.architecture)
+    laid = Layout.of(model, (task,))
+    with Reader(corpus, "validation", 0) as reader:
+        scored = score(model, laid, groups(laid, list(reader.once())))[0]
+    return task.metrics([one[1] for one in scored], [one[2] for one in scored], corpus.manifest.labels)["loss"]
+
+
+@pytest.mark.parametrize(("zero", "workers"), [(0, 2), pytest.param(1, 2, marks=pytest.mark.chaos), (2, 2), (3, 2)])
+def test_the_model_is_that_of_the_best_step(zero: int, workers: int, backbone: Path, tmp_path: Path) -> None:
+    job = job_of(tmp_path, backbone, zero=zero)
+    processes.run(workers, train, job)
+    result, measured = read_json(job.run / "result.json"), curve(job)
+    assert result["best_step"] == min(measured, key=lambda steps: measured[steps])
+    assert result["steps"] == result["best_step"] + STOP["patience"] * STOP["every"] < TOTAL
+    assert max(measured) == result["steps"]
+    assert loss_of_export(job) == pytest.approx(result["best_value"], abs=1e-5)
+    assert abs(measured[result["steps"]] - result["best_value"]) > 1e-3
+    # Kept, though newer ones than `keep` asks for were saved since.
+    assert opened(place(job.run / "checkpoints", result["best_step"]), job.key).progress.best == result["best_step"]
+    notes = "".join(path.read_text() for path in job.run.glob("notes*"))
+    assert f"the model is that of step {result['best_step']}" in notes
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(600)
+def test_a_killed_run_stops_where_the_undisturbed_one_does(backbone: Path, tmp_path: Path) -> None:
+    still, disturbed = job_of(tmp_path, backbone), job_of(tmp_path, backbone)
+    processes.run(2, train, still)
+    lines = read_json(still.run / "result.json")["steps"] - 2
+    with pytest.raises(processes.WorkerFailed):
+        processes.run(2, train_until_killed, disturbed, [0, 1], False, lines, 0.0)
+    processes.run(2, train, disturbed)
+    assert read_json(disturbed.run / "result.json") == read_json(still.run / "result.json")
+
+
+@pytest.mark.parametrize("zero", [0, 1])
+@pytest.mark.chaos
+@pytest.mark.timeout(600)
+def test_the_best_step_of_two_workers_is_exported_by_one(zero: int, backbone: Path, tmp_path: Path) -> None:
+    still, moved = job_of(tmp_path, backbone, zero=zero), job_of(tmp_path, backbone, zero=zero)
+    processes.run(2, train, still)
+    result = read_json(still.run / "result.json")
+    with pytest.raises(processes.WorkerFailed):
+        processes.run(2, train_until_killed, moved, [0, 1], False, result["steps"] - 2, 0.0)
+    processes.run(1, train, moved)
+    assert read_json(moved.run / "result.json")["best_step"] == result["best_step"]
+    ours, theirs = (load_file(job.run / "model" / "model.safetensors") for job in (moved, still))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_what_cannot_be_measured_is_refused(backbone: Path, tmp_path: Path) -> None:
+    job = job_of(tmp_path, backbone, early_stop=STOP | {"metric": "rouge"})
+    with pytest.raises(processes.WorkerFailed, match="no 'rouge' on this split; it has accuracy"):
+        processes.run(1, train, job)
+    assert not (job.run / "metrics.jsonl").read_text()
+    with pytest.raises(processes.WorkerFailed, match="validation split of topic has no sample"):
+        processes.run(1, train, job_of(tmp_path, backbone, validation=0))
+    with pytest.raises(ValidationError, match="not the best"):
+        job_of(tmp_path, backbone, checkpoint={"mirror": "elsewhere"})
