@@ -268,6 +268,10 @@ def two_tasks() -> dict[str, Any]:
         ),
         ("corpus.sources=[{uri: a.csv, task: topic}]", "r.yaml: tasks.entities: no source is for it"),
         ("tasks.topic={type: causal-lm, text: text}", "r.yaml: tasks.topic: causal-lm goes with no other task"),
+        (
+            "train.early_stop={metric: macro_f1}",
+            "r.yaml: train.early_stop.metric: 'macro_f1' is of no task; of several it is TASK.METRIC, topic",
+        ),
         ("tasks.Big={type: sequence-classification}", "r.yaml: tasks.Big: of several tasks each needs a name of a-z"),
     ],
 )

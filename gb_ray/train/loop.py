@@ -80,6 +80,5 @@ def train(job: Job) -> None:
 
     with record.spends("export"):
         saver.close()
-        validation.take_best(progress)
-        worker.export(progress)
+        worker.export(validation.take_best(progress))
     record.close()

@@ -20,6 +20,7 @@ from gb_ray.train.account.record import Record
 from gb_ray.train.agreement import everyone
 from gb_ray.train.checkpoints.checkpoint import Progress
 from gb_ray.train.checkpoints.restore import restore_step
+from gb_ray.train.checkpoints.sealed import Torn
 from gb_ray.train.evaluate import groups, score
 from gb_ray.train.job import Job
 from gb_ray.train.schedule import Step, steps_per_epoch
@@ -69,15 +70,25 @@ class Validation:
         worse = progress.worse + 1
         return replace(progress, worse=worse, ended=worse >= self._section.patience)
 
-    def take_best(self, progress: Progress) -> None:
-        """Give the engine the weights of the best step. Every worker calls it. Raises Torn."""
+    def take_best(self, progress: Progress) -> Progress:
+        """Give the engine the weights of the best step; every worker calls it.
+
+        Where its save was given up, or was damaged since, the run is not lost: the weights stay the last step's, a note
+        says so, and what is returned knows of no best step.
+        """
         if not self._section or progress.best is None:
-            return
+            return progress
+        said = f"{self._section.metric} {progress.best_value:.4g} on the validation split"
+        text = f"the model is that of step {progress.best}: {said}"
+        try:
+            if not progress.is_best:
+                self._worker.engine.load(restore_step(self._job, progress.best))
+        except Torn as why:
+            text = f"the model is that of step {progress.steps}, not of step {progress.best} with {said}: {why}"
+            progress = replace(progress, best=None)
         if dist.get_rank() == 0:
-            measured = f"{self._section.metric} {progress.best_value:.4g} on the validation split"
-            notes.say(self._job.run, f"the model is that of step {progress.best}: {measured}")
-        if not progress.is_best:
-            self._worker.engine.load(restore_step(self._job, progress.best))
+            notes.say(self._job.run, text)
+        return progress
 
     @property
     def _sign(self) -> int:

@@ -10,9 +10,8 @@ import pytest
 import torch
 from engines import end
 from pydantic import ValidationError
-from safetensors.torch import load_file
 from small_job import small_job
-from test_early_stop import STOP, job_of, loss_of_export
+from test_early_stop import STOP, job_of
 from test_engine import steps_of
 from test_kills import ended, train_until_killed
 
@@ -20,7 +19,6 @@ from gb_ray.train.checkpoints.checkpoint import newest
 from gb_ray.train.checkpoints.saver import Saver
 from gb_ray.train.job import Job
 from gb_ray.train.loop import train
-from gb_ray.train.run import read_json
 from gb_ray.train.whole import Whole
 from gb_ray.train.worker import Worker
 
@@ -54,17 +52,6 @@ def followed(job: Job, steps: int) -> tuple[Weights, Weights, bool]:
     return found, expected, same
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_what_is_exported_is_the_average_of_the_weights_of_all_steps(
-    precision: str, backbone: Path, tmp_path: Path
-) -> None:
-    job = small_job(tmp_path, backbone, zero=0, ema=0.9, precision=precision, epochs=3)
-    found, expected, same = processes.run(1, followed, job, 12)[0]
-    assert same
-    for name, value in expected.items():
-        torch.testing.assert_close(found[name].double(), value, rtol=1e-5, atol=1e-6)
-
-
 def saved_and_resumed(job: Job) -> tuple[Weights, Weights]:
     """What is exported after six steps: at once, and from a checkpoint after three."""
     worker = Worker(job)
@@ -88,21 +75,32 @@ def saved_and_resumed(job: Job) -> tuple[Weights, Weights]:
     return at_once, later
 
 
-def test_a_resumed_run_has_the_same_average_bit_by_bit(backbone: Path, tmp_path: Path) -> None:
-    at_once, later = processes.run(1, saved_and_resumed, small_job(tmp_path, backbone, zero=0, ema=0.99))[0]
+def all_of(exact: Job, rounded: Job, resumed: Job) -> tuple[Any, Any, Any]:
+    """In one process: starting it takes longer than all of them."""
+    return followed(exact, 12), followed(rounded, 12), saved_and_resumed(resumed)
+
+
+@pytest.fixture(scope="module")
+def found(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What `followed` finds in each precision, and `saved_and_resumed`."""
+    folder = tmp_path_factory.mktemp("average")
+    settings: dict[str, Any] = {"zero": 0, "ema": 0.9, "epochs": 3}
+    jobs = [small_job(folder, backbone, **settings, precision=precision) for precision in ("fp32", "bf16", "fp32")]
+    return dict(zip(("fp32", "bf16", "resumed"), processes.run(1, all_of, *jobs)[0], strict=True))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_what_is_exported_is_the_average_of_the_weights_of_all_steps(precision: str, found: dict[str, Any]) -> None:
+    exported, expected, same = found[precision]
+    assert same
+    for name, value in expected.items():
+        torch.testing.assert_close(exported[name].double(), value, rtol=1e-5, atol=1e-6)
+
+
+def test_a_resumed_run_has_the_same_average_bit_by_bit(found: dict[str, Any]) -> None:
+    at_once, later = found["resumed"]
     assert at_once.keys() == later.keys()
     assert all(torch.equal(at_once[name], later[name]) for name in at_once)
-
-
-def test_early_stopping_measures_the_average(backbone: Path, tmp_path: Path) -> None:
-    job = job_of(tmp_path, backbone, zero=0, ema=0.9)
-    processes.run(2, train, job)
-    result = read_json(job.run / "result.json")
-    assert loss_of_export(job) == pytest.approx(result["best_value"], abs=1e-5)
-    plain = job_of(tmp_path, backbone, zero=0)
-    processes.run(2, train, plain)
-    ours, theirs = (load_file(one.run / "model" / "model.safetensors") for one in (job, plain))
-    assert not all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
 @pytest.mark.chaos

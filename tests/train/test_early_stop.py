@@ -11,6 +11,7 @@ from typing import Any
 import processes
 import pytest
 import torch
+from engines import end
 from pydantic import ValidationError
 from safetensors.torch import load_file
 from small_job import small_job
@@ -19,13 +20,17 @@ from test_kills import train_until_killed
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.corpus.reading.reader import Reader
 from gb_ray.model import load
+from gb_ray.section import UserError
 from gb_ray.tasks.task import make
+from gb_ray.train.account.record import Record
 from gb_ray.train.batch import Layout
-from gb_ray.train.checkpoints.checkpoint import opened, place
+from gb_ray.train.checkpoints.checkpoint import Progress, opened, place
 from gb_ray.train.evaluate import groups, score
 from gb_ray.train.job import Job
 from gb_ray.train.loop import train
 from gb_ray.train.run import read_json
+from gb_ray.train.validation import Validation
+from gb_ray.train.worker import Worker
 
 sys.path.append(str(Path(__file__).parent.parent / "corpus"))
 
@@ -64,10 +69,14 @@ def loss_of_export(job: Job) -> float:
     return task.metrics([one[1] for one in scored], [one[2] for one in scored], corpus.manifest.labels)["loss"]
 
 
-@pytest.mark.parametrize(("zero", "workers"), [(0, 2), pytest.param(1, 2, marks=pytest.mark.chaos), (2, 2), (3, 2)])
-def test_the_model_is_that_of_the_best_step(zero: int, workers: int, backbone: Path, tmp_path: Path) -> None:
-    job = job_of(tmp_path, backbone, zero=zero)
-    processes.run(workers, train, job)
+@pytest.mark.parametrize(
+    ("zero", "ema"),
+    [(0, 0.9), *(pytest.param(zero, None, marks=pytest.mark.chaos) for zero in range(4))],
+)
+def test_the_model_is_that_of_the_best_step(zero: int, ema: float | None, backbone: Path, tmp_path: Path) -> None:
+    """With `ema` what is measured is the average, which is what is exported."""
+    job = job_of(tmp_path, backbone, zero=zero, ema=ema)
+    processes.run(2, train, job)
     result, measured = read_json(job.run / "result.json"), curve(job)
     assert result["best_step"] == min(measured, key=lambda steps: measured[steps])
     assert result["steps"] == result["best_step"] + STOP["patience"] * STOP["every"] < TOTAL
@@ -107,12 +116,38 @@ def test_the_best_step_of_two_workers_is_exported_by_one(zero: int, backbone: Pa
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+def refused(jobs: list[Job]) -> list[str]:
+    """What each of them is told."""
+    said = []
+    for job in jobs:
+        with pytest.raises(UserError) as caught:
+            train(job)
+        said.append(str(caught.value))
+    return said
+
+
 def test_what_cannot_be_measured_is_refused(backbone: Path, tmp_path: Path) -> None:
-    job = job_of(tmp_path, backbone, early_stop=STOP | {"metric": "rouge"})
-    with pytest.raises(processes.WorkerFailed, match="no 'rouge' on this split; it has accuracy"):
-        processes.run(1, train, job)
+    job = job_of(tmp_path, backbone, zero=0, early_stop=STOP | {"metric": "rouge"})
+    empty = job_of(tmp_path, backbone, zero=0, validation=0)
+    found = processes.run(1, refused, [job, empty])[0]
+    assert "no 'rouge' on this split; it has accuracy" in found[0]
+    assert "validation split of topic has no sample" in found[1]
     assert not (job.run / "metrics.jsonl").read_text()
-    with pytest.raises(processes.WorkerFailed, match="validation split of topic has no sample"):
-        processes.run(1, train, job_of(tmp_path, backbone, validation=0))
     with pytest.raises(ValidationError, match="not the best"):
         job_of(tmp_path, backbone, checkpoint={"mirror": "elsewhere"})
+
+
+def without_the_best(job: Job) -> Progress:
+    """What is left of a run of six steps whose third was the best when its checkpoint is gone."""
+    record = Record(job)
+    worker = Worker(job)
+    found = Validation(job, worker, record).take_best(Progress(6, 48, 9, 9, best=3, best_value=0.5))
+    end(worker)
+    record.close()
+    return found
+
+
+def test_a_best_checkpoint_that_is_gone_costs_the_best_weights_and_not_the_run(backbone: Path, tmp_path: Path) -> None:
+    job = job_of(tmp_path, backbone, zero=0)
+    assert processes.run(1, without_the_best, job)[0].measured == {}
+    assert "the model is that of step 6, not of step 3" in "".join(path.read_text() for path in job.run.glob("notes*"))

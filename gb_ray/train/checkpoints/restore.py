@@ -36,7 +36,7 @@ def restore_step(job: Job, steps: int) -> Checkpoint:
                 _reshape(found)
             holder = [found]
         except Torn as why:
-            holder = [Torn(f"the checkpoint of step {steps}, the best one, cannot be exported: {why}")]
+            holder = [Torn(f"its checkpoint cannot be used: {why}")]
     holder = holder or [Torn()]
     dist.broadcast_object_list(holder, src=0)
     if isinstance(holder[0], Torn):
