@@ -92,8 +92,6 @@ class TrainSection(Section):
             raise ValueError("offload.parameters needs zero 3")
         if self.ema and (self.zero not in ("auto", 0) or self.offload.optimizer != "none"):
             raise ValueError("ema needs zero 0 and no offload: set train.zero=0, or leave train.ema out")
-        if self.early_stop and self.checkpoint.mirror:
-            raise ValueError("early_stop: checkpoint.mirror keeps the newest checkpoints, not the best; leave one out")
         return self
 
     @property

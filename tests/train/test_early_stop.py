@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,6 @@ import processes
 import pytest
 import torch
 from engines import end
-from pydantic import ValidationError
 from safetensors.torch import load_file
 from small_job import small_job
 from test_kills import train_until_killed
@@ -116,25 +116,21 @@ def test_the_best_step_of_two_workers_is_exported_by_one(zero: int, backbone: Pa
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-def refused(jobs: list[Job]) -> list[str]:
-    """What each of them is told."""
-    said = []
-    for job in jobs:
-        with pytest.raises(UserError) as caught:
-            train(job)
-        said.append(str(caught.value))
-    return said
-
-
-def test_what_cannot_be_measured_is_refused(backbone: Path, tmp_path: Path) -> None:
-    job = job_of(tmp_path, backbone, zero=0, early_stop=STOP | {"metric": "rouge"})
-    empty = job_of(tmp_path, backbone, zero=0, validation=0)
-    found = processes.run(1, refused, [job, empty])[0]
-    assert "no 'rouge' on this split; it has accuracy" in found[0]
-    assert "validation split of topic has no sample" in found[1]
-    assert not (job.run / "metrics.jsonl").read_text()
-    with pytest.raises(ValidationError, match="not the best"):
-        job_of(tmp_path, backbone, checkpoint={"mirror": "elsewhere"})
+@pytest.mark.chaos
+@pytest.mark.timeout(600)
+def test_a_machine_that_has_nothing_gets_the_best_step_from_the_mirror(backbone: Path, tmp_path: Path) -> None:
+    """It is lost after the best step, which the newest checkpoint is not."""
+    still = job_of(tmp_path, backbone, zero=0)
+    processes.run(2, train, still)
+    result = read_json(still.run / "result.json")
+    checkpoints = {"every": 2, "keep": 1, "mirror": str(tmp_path / "mirror")}
+    lost = job_of(tmp_path, backbone, zero=0, checkpoint=checkpoints)
+    with pytest.raises(processes.WorkerFailed):
+        processes.run(2, train_until_killed, lost, [0, 1], False, result["steps"] - 1, 0.0)
+    for path in (lost.run / "checkpoints").iterdir():
+        shutil.rmtree(path)
+    processes.run(2, train, lost)
+    assert read_json(lost.run / "result.json") == result
 
 
 def without_the_best(job: Job) -> Progress:
@@ -147,7 +143,25 @@ def without_the_best(job: Job) -> Progress:
     return found
 
 
-def test_a_best_checkpoint_that_is_gone_costs_the_best_weights_and_not_the_run(backbone: Path, tmp_path: Path) -> None:
-    job = job_of(tmp_path, backbone, zero=0)
-    assert processes.run(1, without_the_best, job)[0].measured == {}
-    assert "the model is that of step 6, not of step 3" in "".join(path.read_text() for path in job.run.glob("notes*"))
+def told(refused: list[Job], gone: Job) -> tuple[list[str], Progress]:
+    """What each of some jobs is told, and `without_the_best`: in one process, which takes longer to start than they."""
+    said = []
+    for job in refused:
+        with pytest.raises(UserError) as caught:
+            train(job)
+        said.append(str(caught.value))
+    return said, without_the_best(gone)
+
+
+def test_what_cannot_be_measured_is_refused_and_a_best_checkpoint_that_is_gone_is_not(
+    backbone: Path, tmp_path: Path
+) -> None:
+    """It costs the best weights, and not the run."""
+    unknown = job_of(tmp_path, backbone, zero=0, early_stop=STOP | {"metric": "rouge"})
+    empty, gone = job_of(tmp_path, backbone, zero=0, validation=0), job_of(tmp_path, backbone, zero=0)
+    said, left = processes.run(1, told, [unknown, empty], gone)[0]
+    assert "no 'rouge' on this split; it has accuracy" in said[0]
+    assert "validation split of topic has no sample" in said[1]
+    assert not (unknown.run / "metrics.jsonl").read_text()
+    assert left.measured == {}
+    assert "the model is that of step 6, not of step 3" in "".join(path.read_text() for path in gone.run.glob("notes*"))

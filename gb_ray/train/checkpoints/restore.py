@@ -56,6 +56,9 @@ def _found(job: Job) -> Checkpoint | None:
         mirror.fetch(address, job.run, job.key, before, say)
         if checkpoint.reached(folder) > before:
             found = checkpoint.newest(folder, job.key)
+        best = found.progress.best if found else None
+        if best is not None and not checkpoint.place(folder, best).is_dir():
+            mirror.fetch_step(address, job.run, job.key, best, say)
     if found and found.world != dist.get_world_size():
         _reshape(found)
     return found
