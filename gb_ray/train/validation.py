@@ -48,7 +48,7 @@ class Validation:
         with Reader(list(corpora.values()), SPLIT, 0, worker.rank, worker.world) as reader:
             self._groups = groups(worker.layout, list(reader.once()))
         self._passes = int(everyone([len(self._groups)]).max())
-        if not self._seen:
+        if not self._seen:  # a metric that is not there is not found out after an epoch
             self._value(self._measured())
 
     def after(self, step: Step, progress: Progress) -> Progress:

@@ -143,15 +143,15 @@ def test_a_run_exports_one_backbone_that_opens_by_itself_and_a_head_a_task(job: 
 def test_the_metric_of_one_of_several_tasks_ends_the_run(job: Job, zero: int, tmp_path: Path) -> None:
     """Of `numbers` one worker has all samples: under ZeRO 3 the other makes as many passes of none."""
     (tmp_path / "run.json").write_text((job.run / "run.json").read_text())
-    early = EarlyStopSection(metric="topics.loss", patience=2, every=3)
-    changed_job = replace(changed(job, early_stop=early, epochs=4), run=tmp_path, zero=zero)
+    early = EarlyStopSection(metric="topics.loss", patience=2, every=2)
+    changed_job = replace(changed(job, early_stop=early, epochs=2), run=tmp_path, zero=zero)
     processes.run(2, loop.train, changed_job)
     result = json.loads((tmp_path / "result.json").read_text())
     entries = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     measured = {one["step"] + 1: one["metrics"] for one in entries if "validation_topics.loss" in one["metrics"]}
     assert all("validation_tags.entity_f1" in one and "validation_numbers.loss" in one for one in measured.values())
     assert result["best_step"] == min(measured, key=lambda steps: measured[steps]["validation_topics.loss"])
-    assert max(measured) == result["steps"] == min(result["best_step"] + 6, 24)
+    assert max(measured) == result["steps"] == min(result["best_step"] + 4, 12)
     task = make(job.recipe.tasks["topics"], job.recipe.model.path, 64)
     model = several.exported(tmp_path / "model", "topics", task)
     laid, corpus = Layout.of(model, (task,)), Corpus.open(job.corpora["topics"])
