@@ -114,7 +114,8 @@ def perplexities(path: Path, home: Path, model: Path | None) -> dict[str, float]
     """On the validation and the test split; of the untrained model if there is none."""
     from gb_ray.corpus.reading.reader import Reader
     from gb_ray.model import load, packing
-    from gb_ray.train.evaluate import score
+    from gb_ray.train.batch import Layout
+    from gb_ray.train.evaluate import groups, score
 
     inputs, corpus = opened(path, home)
     task = inputs.tasks["speech"]
@@ -123,10 +124,11 @@ def perplexities(path: Path, home: Path, model: Path | None) -> dict[str, float]
     else:
         loaded = trained(inputs.recipe.model, task, model)
     packing.pack(loaded)
+    laid = Layout.of(loaded, (task,))
     found = {}
     for split in ("validation", "test"):
         with Reader(corpus, split, 0) as reader:
-            scored = score(loaded, task, list(reader.once()))
+            scored = score(loaded, laid, groups(laid, list(reader.once())))[0]
         metrics = task.metrics([row[1] for row in scored], [row[2] for row in scored], [])
         found[split] = float(metrics["perplexity"])
     return found

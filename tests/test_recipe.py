@@ -78,7 +78,10 @@ def test_an_unknown_key_like_no_other_lists_the_known_ones() -> None:
 
 def test_the_known_keys_of_a_task_are_those_of_its_type() -> None:
     said = refusal(with_key(["tasks", "topic", "zzz"], 1))
-    assert "known keys: label, label_smoothing, labels, multi_label, separator, text, type, weight" in said
+    assert (
+        "known keys: class_weights, focal, label, label_smoothing, labels, multi_label, separator, text, type, weight"
+        in said
+    )
 
 
 @pytest.mark.parametrize(
@@ -266,6 +269,10 @@ def two_tasks() -> dict[str, Any]:
         ("corpus.sources=[{uri: a.csv, task: topic}]", "r.yaml: tasks.entities: no source is for it"),
         ("tasks.topic={type: causal-lm, text: text}", "r.yaml: tasks.topic: causal-lm goes with no other task"),
         ("tasks.topic={type: embedding}", "r.yaml: tasks.topic: embedding goes with no other task"),
+        (
+            "train.early_stop={metric: macro_f1}",
+            "r.yaml: train.early_stop.metric: 'macro_f1' is of no task; of several it is TASK.METRIC, topic",
+        ),
         ("tasks.Big={type: sequence-classification}", "r.yaml: tasks.Big: of several tasks each needs a name of a-z"),
     ],
 )

@@ -22,6 +22,10 @@ if TYPE_CHECKING:  # imported where it is used: workers that only tokenise start
 IGNORED = -100
 """The label of a token that nothing is asked of: special tokens, words after their first token, prompts."""
 
+HOW = {"label_smoothing", "focal", "class_weights", "weight"}
+"""Keys that say how a task is learnt: they decide nothing of the samples."""
+_LESS_IS_BETTER = ("loss", "perplexity", "bits", "mae", "rmse")
+
 
 class Base:
     """A task that learns nothing of a corpus beforehand and has one output a label."""
@@ -149,8 +153,8 @@ class WholeText(Base):
         return self.tokeniser or tokeniser(self.backbone)
 
     def fingerprint(self) -> dict[str, Any]:
-        """See Encoder. How it is learnt decides nothing of the samples."""
-        section = self.section.model_dump(mode="json", exclude={"label_smoothing", "weight"})
+        """See Encoder."""
+        section = self.section.model_dump(mode="json", exclude=HOW)
         return {**section, "max_tokens": self.max_tokens, "min_chars": self.min_chars}
 
     def supervised(self, label: Any) -> int:
@@ -177,6 +181,11 @@ class PerToken(Base):
     def blank(self, tokens: int) -> NDArray[np.int32]:
         """The labels of a sample that only fills a place."""
         return np.full(tokens, IGNORED, np.int32)
+
+
+def sign(metric: str) -> int:
+    """1 when more of a metric is better, -1 when less is."""
+    return -1 if metric.partition("_")[0] in _LESS_IS_BETTER else 1
 
 
 def share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from gb_ray.section import Section
 
+ClassWeights = Literal["balanced"] | dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] | None
 Labels = Annotated[list[str], Field(min_length=2)]
 # A metric is named after its target, and a tracking server takes no other characters in the name of a metric.
 Target = Annotated[str, Field(pattern=r"^[\w.\- /:]+$")]
@@ -29,6 +30,8 @@ class SequenceClassificationSection(Weighted):
         None, min_length=1, description="With multi_label: what stands between the labels of a cell of text, as in CSV."
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Of the label's certainty, shared out to all labels.")
+    focal: float = Field(0.0, ge=0, description="How much less what is answered well counts: gamma of the focal loss.")
+    class_weights: ClassWeights = Field(None, description="What an answer counts, by its label; absent, all alike.")
 
     @model_validator(mode="after")
     def _fit_together(self) -> "SequenceClassificationSection":
@@ -36,6 +39,8 @@ class SequenceClassificationSection(Weighted):
             raise ValueError("separator: goes with multi_label: true, and with nothing else")
         if self.label_smoothing and self.multi_label:
             raise ValueError("label_smoothing: is of one label a text, not of multi_label: true")
+        if self.label_smoothing and self.focal:
+            raise ValueError("focal: goes without label_smoothing, which makes no answer fully right")
         return self
 
 
@@ -46,6 +51,8 @@ class TokenClassificationSection(Weighted):
     tokens: str = Field("tokens", description="The column with the list of words.")
     tags: str = Field("tags", description="The column with the list of IOB2 tags, one a word.")
     labels: Labels | None = Field(None, description="The tag set; absent, the tags found in the sources, sorted.")
+    focal: float = Field(0.0, ge=0, description="How much less what is answered well counts: gamma of the focal loss.")
+    class_weights: ClassWeights = Field(None, description="What an answer counts, by its label; absent, all alike.")
 
 
 class RegressionSection(Weighted):

@@ -27,11 +27,11 @@ def make(
     """The task of a section over the tokenizer in the folder `backbone`, with what it learnt of a corpus if it did."""
     if isinstance(section, SequenceClassificationSection):
         kind = MultiLabel if section.multi_label else SequenceClassification
-        return kind(section, backbone, max_tokens, min_chars)
+        return kind(section, backbone, max_tokens, min_chars, state)
     if isinstance(section, RegressionSection):
         return Regression(section, backbone, max_tokens, min_chars, state)
     if isinstance(section, CausalLmSection):
         return CausalLm(section, backbone, max_tokens, min_chars)
     if isinstance(section, EmbeddingSection):
         return Embedding(section, backbone, max_tokens, min_chars)
-    return TokenClassification(section, backbone, max_tokens, min_chars)
+    return TokenClassification(section, backbone, max_tokens, min_chars, state)

@@ -141,10 +141,13 @@ class Layout:
         first = packing.first_position(model)
         return cls(tasks, pad, packing.is_packed(model), first, device or model.device, together)
 
+    def rows(self, samples: list[Sample]) -> list[Sample]:
+        """What the model takes of samples as one text each. A task whose samples are several stands alone."""
+        return self.tasks[0].rows(samples) if len(self.tasks) == 1 else samples
+
     def micro(self, samples: list[Sample], micro_tokens: int) -> list[MicroBatch]:
         """The micro-batches of samples."""
-        rows = self.tasks[0].rows(samples) if len(self.tasks) == 1 else samples
-        parts = layout(rows, micro_tokens, self.packed)
+        parts = layout(self.rows(samples), micro_tokens, self.packed)
         if not self.together:
             parts = [[group] for groups in parts for group in groups]
         return [MicroBatch([self.group(group) for group in groups]) for groups in parts]

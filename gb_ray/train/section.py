@@ -47,6 +47,14 @@ class BadLossSection(Section):
     window: int = Field(50, ge=5)
 
 
+class EarlyStopSection(Section):
+    """The validation split is measured while training goes on; the best step's weights are the model."""
+
+    metric: str = Field(description="One of the task's, or of several tasks TASK.METRIC.")
+    patience: int = Field(3, ge=1, description="Measurements in a row without a better one that end the run.")
+    every: int | None = Field(None, ge=1, description="Steps between measurements; absent, an epoch.")
+
+
 class TrainSection(Section):
     """How a corpus becomes weights. One step is one optimizer update over one global batch."""
 
@@ -61,7 +69,9 @@ class TrainSection(Section):
     weight_decay: float = Field(0.01, ge=0, description="Not applied to biases and norms.")
     clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
     balance: Literal["fixed", "uncertainty"] = Field("fixed", description="Of several tasks; fixed: by weight.")
+    ema: float | None = Field(None, gt=0, lt=1, description="Of a moving average of the weights, the model; zero 0.")
     bad_loss: BadLossSection = BadLossSection()
+    early_stop: EarlyStopSection | None = Field(None, description="Absent: the model is that of the last step.")
     workers: int | tuple[int, int] = Field(1, description="Processes, or [fewest, most]; with GPUs, one GPU each.")
     gpus: bool | Literal["auto"] = Field("auto", description="auto: when the cluster has enough of them.")
     zero: Literal["auto", 0, 1, 2, 3] = Field("auto", description="ZeRO stage: what workers share out; 0: nothing.")
@@ -80,6 +90,8 @@ class TrainSection(Section):
             raise ValueError("offload.optimizer needs zero 1, 2 or 3")
         if self.offload.parameters != "none" and self.zero != 3:
             raise ValueError("offload.parameters needs zero 3")
+        if self.ema and (self.zero not in ("auto", 0) or self.offload.optimizer != "none"):
+            raise ValueError("ema needs zero 0 and no offload: set train.zero=0, or leave train.ema out")
         return self
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,10 @@ class Sharded:
         """The model, of which this worker may hold a part."""
         return self._engine.module
 
+    def averaged(self) -> AbstractContextManager[None]:
+        """No average is kept here."""
+        return nullcontext()
+
     def snapshot(self, path: Path) -> dict[str, Any]:
         """What a checkpoint in the folder `path` consists of: {name of a file of this worker: its state}.
 
@@ -93,6 +98,8 @@ class Sharded:
     def load(self, found: Checkpoint) -> None:
         """Take up weights and optimizer state; every worker calls it."""
         tag = "universal" if found.world != self.world else checkpoint.STATE
+        # Other workers may have saved it than those whose checkpoint this attempt began with.
+        self._engine._config.load_universal_checkpoint = tag == "universal"
         rules = [{key: group[key] for key in group.keys() - {"params"}} for group in self._wrapped.param_groups]
         with loadable(self._wrapped):
             self._engine.load_checkpoint(str(found.path), tag=tag, load_module_strict=False)

@@ -71,6 +71,8 @@ class Worker:
     def steps(self) -> Iterator[Step]:
         """The steps that are left."""
         train = self.job.recipe.train
+        if self.progress.ended:
+            return
         found = steps(self.reader.samples_per_epoch, train.batch, train.epochs, first=self.progress.steps)
         left_out = skips.numbers(self.job.run)
         left = (step for step in found if step.number not in left_out)
@@ -135,6 +137,7 @@ class Worker:
                     "steps": progress.steps,
                     "samples_seen": progress.samples,
                     "tokens_seen": progress.tokens,
+                    **progress.measured,
                     "padding": round(1 - progress.tokens / progress.computed, 4),
                     "precision": self.precision,
                     "layout": "packed" if self.layout.packed else "padded",

@@ -21,7 +21,8 @@ from gb_ray.tasks.section import EmbeddingSection
 from gb_ray.tasks.task import Task, make
 from gb_ray.tasks.tokenizer import tokenizer
 from gb_ray.train import optimizer
-from gb_ray.train.evaluate import score
+from gb_ray.train.batch import Layout
+from gb_ray.train.evaluate import groups, score
 from gb_ray.train.section import TrainSection
 
 TEXTS = ["grid", "solar wind in a river", "clinic, vaccine and nurse; " * 9]
@@ -83,7 +84,8 @@ def test_a_pair_is_scored_alike_packed_and_padded(backbone: Path) -> None:
         model: Any = load.new(ModelSection(path=str(backbone)), task, [], 0).eval()
         if packed:
             packing.pack(model)
-        found.append(score(model, task, samples))
+        laid = Layout.of(model, (task,))
+        found.append(score(model, laid, groups(laid, samples))[0])
     assert [entry[0] for entry in found[0]] == [entry[0] for entry in found[1]] == [sample.id for sample in samples]
     for (_, padded, label), (_, made, _), sample in zip(*found, samples, strict=True):
         np.testing.assert_allclose(made, padded, atol=1e-6)

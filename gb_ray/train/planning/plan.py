@@ -140,7 +140,7 @@ def _stage(needs: Needs) -> tuple[int, str]:
     if wanted != "auto":
         return wanted, "as the recipe says"
     if not stages:
-        raise UserError("train: muon needs zero 0, and offload does not go with it; set train.optimizer=adamw")
+        raise UserError("train: muon and ema need zero 0, and offload does not go with it; leave one of them out")
     if needs.place.memory is None:
         return stages[-1], "the memory of these devices is not known here, so all is shared out"
     for stage in stages:
