@@ -20,11 +20,8 @@ from gb_ray.model import load, package
 from gb_ray.model.predictor import Predictor
 from gb_ray.progress import Progress
 from gb_ray.recipe import load as load_recipe
-from gb_ray.recipe import parse
-from gb_ray.section import UserError
-from gb_ray.tasks.tokenizer import tokenizer
 from gb_ray.train import run as runs
-from gb_ray.train.trainer import fit, require_workers
+from gb_ray.train.trainer import fit
 
 ROWS = 240
 TOPICS = list(WORDS)
@@ -141,32 +138,5 @@ def test_a_language_model_learns_to_respond(tmp_path: Path, generative: Path, ra
     found = tune(tmp_path, generative, path, task, epochs=3)
     assert found["after"].keys() == {"loss", "perplexity", "bits_per_byte"}
     assert found["before"]["perplexity"] > 20 and found["after"]["perplexity"] < 3
-    with pytest.raises(UserError, match="this version answers with models of the other tasks"):
-        Predictor(found["model"])
-
-
-def test_what_is_not_answered_with_is_not_tuned(generative: Path, rows_file: Path) -> None:
-    """Said before anything is started."""
-    content = {
-        "name": "small",
-        "corpus": {"sources": [{"uri": str(rows_file)}]},
-        "tasks": {"chat": {"type": "causal-lm", "text": "text"}},
-        "model": {"path": str(generative)},
-    }
-    with pytest.raises(UserError, match="causal-lm corpus can be built and inspected"):
-        require_workers(parse(content, [], "recipe"))
-
-
-@pytest.fixture(scope="session")
-def generative(tmp_path_factory: pytest.TempPathFactory, backbone: Path) -> Path:
-    """A GPT-2 with two layers and random weights that has no token for padding."""
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    path = tmp_path_factory.mktemp("generative") / "tiny"
-    loaded = tokenizer(str(backbone))
-    torch.manual_seed(0)
-    size = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64}
-    GPT2LMHeadModel(GPT2Config(vocab_size=len(loaded), **size)).save_pretrained(path)
-    names = {"unk_token": "[UNK]", "bos_token": "[CLS]", "eos_token": "[SEP]"}
-    type(loaded)(tokenizer_object=loaded.backend_tokenizer, **names).save_pretrained(path)
-    return path
+    predictor = Predictor(found["model"])
+    assert predictor.predict(predictor.encode(["7 x"])) == [{"text": "well well"}]

@@ -11,8 +11,13 @@ _CLASSES = {
     "sequence-classification": "AutoModelForSequenceClassification",
     "token-classification": "AutoModelForTokenClassification",
     "regression": "AutoModelForSequenceClassification",
+    "causal-lm": "AutoModelForCausalLM",
 }
-_TAGS = {"sequence-classification": "text-classification", "embedding": "sentence-similarity"}
+_TAGS = {
+    "sequence-classification": "text-classification",
+    "embedding": "sentence-similarity",
+    "causal-lm": "text-generation",
+}
 _SHOWN_LABELS = 50
 _POOLED = """The vector of a text is the mean of `last_hidden_state` over its tokens, special ones included, scaled to
 length 1. `modules.json` says so to sentence-transformers:

@@ -75,6 +75,7 @@ def signature(kinds: dict[str, str]) -> ModelSignature:
         "token-classification": {"entities": Array(entity)},
         "regression": {"values": Map(number)},
         "embedding": {"embedding": Array(number)},
+        "causal-lm": {"text": text},
     }
     for kind in kinds.values():
         if kind not in outputs:

@@ -81,6 +81,7 @@ class CausalLmSection(Weighted):
     messages: str | None = Field(
         None, description="The column with a chat: a list of {role, content}; the assistant's messages are learnt."
     )
+    new_tokens: int = Field(64, ge=1, description="The most that the model writes as an answer.")
 
     @model_validator(mode="after")
     def _one_form(self) -> "CausalLmSection":
