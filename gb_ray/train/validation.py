@@ -26,7 +26,8 @@ from gb_ray.train.job import Job
 from gb_ray.train.schedule import Step, steps_per_epoch
 from gb_ray.train.worker import Worker
 
-SPLIT = "validation"
+SPLIT, SHOWN = "validation", "early_stop"
+"""The metrics shown have names of their own: `validation_METRIC` is that of the exported model."""
 
 
 class Validation:
@@ -36,7 +37,7 @@ class Validation:
         """Raises UserError for a recipe with `early_stop` whose corpora do not allow it: before the first step."""
         self._job, self._worker, self._record, self._section = job, worker, record, job.recipe.train.early_stop
         self.metrics: dict[str, float] = {}
-        """validation_METRIC (of several tasks validation_TASK.METRIC), when the last step was one to measure after."""
+        """early_stop_METRIC (of several tasks early_stop_TASK.METRIC), when the last step was one to measure after."""
         if not self._section:
             return
         self._every = self._section.every or steps_per_epoch(worker.reader.samples_per_epoch, job.recipe.train.batch)
@@ -63,7 +64,7 @@ class Validation:
             return progress
         with self._record.spends("evaluate", step):
             found = self._measured()
-        self.metrics = {f"{SPLIT}_{name}": value for name, value in found.items()}
+        self.metrics = {f"{SHOWN}_{name}": value for name, value in found.items()}
         value = self._value(found)
         if progress.best is None or (value - progress.best_value) * self._sign > 0:
             return replace(progress, best=progress.steps, best_value=value, worse=0)

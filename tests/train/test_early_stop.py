@@ -54,7 +54,7 @@ def job_of(folder: Path, backbone: Path, validation: int = 21, **train: Any) -> 
 def curve(job: Job) -> dict[int, float]:
     """The validation loss after so many steps."""
     entries = [json.loads(line) for line in (job.run / "metrics.jsonl").open()]
-    name = "validation_loss"
+    name = "early_stop_loss"
     return {entry["step"] + 1: entry["metrics"][name] for entry in entries if name in entry["metrics"]}
 
 

@@ -148,9 +148,9 @@ def test_the_metric_of_one_of_several_tasks_ends_the_run(job: Job, zero: int, tm
     processes.run(2, loop.train, changed_job)
     result = json.loads((tmp_path / "result.json").read_text())
     entries = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    measured = {one["step"] + 1: one["metrics"] for one in entries if "validation_topics.loss" in one["metrics"]}
-    assert all("validation_tags.entity_f1" in one and "validation_numbers.loss" in one for one in measured.values())
-    assert result["best_step"] == min(measured, key=lambda steps: measured[steps]["validation_topics.loss"])
+    measured = {one["step"] + 1: one["metrics"] for one in entries if "early_stop_topics.loss" in one["metrics"]}
+    assert all("early_stop_tags.entity_f1" in one and "early_stop_numbers.loss" in one for one in measured.values())
+    assert result["best_step"] == min(measured, key=lambda steps: measured[steps]["early_stop_topics.loss"])
     assert max(measured) == result["steps"] == min(result["best_step"] + 4, 12)
     task = make(job.recipe.tasks["topics"], job.recipe.model.path, 64)
     model = several.exported(tmp_path / "model", "topics", task)
