@@ -24,23 +24,33 @@ class Values(Section):
         return self
 
     @property
-    def ends(self) -> list[Any]:
-        """The values by which a recipe shows whether it takes them all."""
-        return list(self.choice or self.log or self.uniform or ())
+    def samples(self) -> list[Any]:
+        """Values by which a recipe shows whether it takes them all: of a range its ends, and one that is not whole."""
+        if self.choice is not None:
+            return self.choice
+        low, high = self.log or self.uniform or (0.0, 1.0)
+        return [low, high, low + (high - low) / 3**0.5]
 
 
 class AshaSection(Section):
     """When a trial ends early (https://arxiv.org/abs/1810.05934)."""
 
-    grace: int = Field(1, ge=1, description="Epochs that every trial gets.")
-    factor: int = Field(3, ge=2, description="Of the trials at a rung, one in so many goes on.")
+    grace: int = Field(1, ge=1, description="Marks that every trial gets.")
+    factor: int = Field(4, ge=2, description="Of the trials at a rung, one in so many goes on.")
 
 
 class SearchSection(Section):
     """What `gb tune` tries; nothing else reads it."""
 
-    metric: str | None = Field(None, description="Of the validation split; absent, the task's first.")
+    metric: str | None = Field(None, description="Of the validation split, as TASK.METRIC if there are several tasks.")
     trials: int = Field(16, ge=1)
-    parallel: int = Field(1, ge=1, description="Trials at once, one process and one CPU each.")
-    space: dict[str, Values] = Field(min_length=1, description="Keys of train and model, such as train.lr.")
+    parallel: int = Field(1, ge=1, description="Trials at once: a process, a CPU and maybe a GPU each.")
+    marks: int = Field(9, ge=1, description="Times that a trial is measured, evenly over its steps.")
+    space: dict[str, Values] = Field(min_length=1, description="Keys of train, model and tasks, such as train.lr.")
     asha: AshaSection = AshaSection()
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "SearchSection":
+        if self.asha.grace > self.marks:
+            raise ValueError(f"asha.grace: expected at most marks, {self.marks}")
+        return self

@@ -1,39 +1,148 @@
-"""One trial: the recipe's training in one process, measured on the validation split after every epoch."""
+"""One trial: the training of `gb finetune` in one process, measured at its marks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
 from typing import Any
 
+from gb_ray.recipe import Recipe
+from gb_ray.section import UserError
 from gb_ray.train.job import Job
+from gb_ray.train.run import write_json
+from gb_ray.train.schedule import steps_per_epoch
+from gb_ray.train.section import CheckpointSection
+from gb_ray.tune.ledger import Ledger, Mark, alone, name_of
+from gb_ray.tune.space import with_values
+
+Report = Callable[[int, Mark], None]
+"""Told the number of a mark, from 1, and what was measured at it. It does not return when the trial is to end."""
 
 
-def epochs(job: Job) -> Iterator[dict[str, float]]:
-    """The metrics on the validation split after each epoch. A process group of one rank must be there.
+class TrialFailed(Exception):
+    """With these values nothing can be trained: trying again would end alike."""
 
-    It trains as `loop.train` does, step for step, and keeps nothing: a trial that is interrupted starts anew.
+
+@dataclass(frozen=True)
+class Search:
+    """What all trials of a search share; it travels to each of them. `folder` is reached by all."""
+
+    recipe: Recipe
+    corpora: dict[str, Path | str]
+    states: dict[str, dict[str, Any]]
+    samples: int
+    """Of an epoch."""
+    folder: Path
+    key: str
+    gpus: bool
+    metric: str
+    marks: int
+
+    @property
+    def ledger(self) -> Ledger:
+        """Its trials."""
+        return Ledger(self.folder / "trials")
+
+    def total(self, recipe: Recipe) -> int:
+        """The steps of a full trial of a recipe."""
+        return steps_per_epoch(self.samples, recipe.train.batch) * recipe.train.epochs
+
+    def job(self, values: dict[str, Any]) -> Job:
+        """The trial of these values as its worker sees it: the recipe's seed, one process, a checkpoint a mark."""
+        recipe = with_values(self.recipe, values, "a trial")
+        saves = CheckpointSection(every=ceil(self.total(recipe) / self.marks), keep=1)
+        train = recipe.train.model_copy(update={"workers": 1, "zero": 0, "checkpoint": saves})
+        recipe, name = recipe.model_copy(update={"train": train}), name_of(values)
+        run = self.ledger.run(name)
+        return Job(recipe, self.corpora, run, self.key + name, time.time(), self.gpus, 0, {}, self.states)
+
+
+def marks(total: int, count: int) -> list[int]:
+    """After how many of `total` steps a trial is measured: `count` times, evenly, the last time at its end."""
+    return [ceil(total * number / count) for number in range(1, count + 1)]
+
+
+def train(search: Search, values: dict[str, Any], report: Report) -> None:
+    """Train from where the trial was left and report all marks; the last one when the model is written.
+
+    A trial that has ended only reports. It takes a process of its own. Raises TrialFailed, or RuntimeError and OSError
+    for what may pass.
     """
-    # Imported here: the driver, which only sends this away, need not wait for them.
-    from gb_ray.corpus.corpus import Corpus
-    from gb_ray.corpus.reading.reader import Reader
-    from gb_ray.train.evaluate import score
-    from gb_ray.train.orders import Order
-    from gb_ray.train.schedule import rate_factor
-    from gb_ray.train.worker import Worker
+    name, ledger = name_of(values), search.ledger
+    with alone(ledger.run(name) / "alone"):
+        if why := ledger.failure(name):
+            raise TrialFailed(why)
+        trial = ledger.trial(name)
+        for number, mark in enumerate(trial.curve[: search.marks - 1], 1):
+            report(number, mark)
+        if not trial.ended:
+            _carry_on(search, values, report)
+        curve = ledger.trial(name).curve
+        if len(curve) == search.marks:
+            report(search.marks, curve[-1])
 
-    worker, section = Worker(job), job.recipe.train
-    with Reader(Corpus.open(job.corpus), "validation", 0, 0, 1) as reader:
-        samples = list(reader.once())
-    per_epoch = worker.total // section.epochs
-    for step in worker.steps():
-        micro, answers = worker.lay_out(step)
-        loss = worker.gradients(step, micro, answers)
-        worker.agree(loss, micro, Order(False, False))
-        worker.engine.step(rate_factor(step.number, worker.total, section.schedule))
-        if (step.number + 1) % per_epoch == 0:
-            model: Any = worker.engine.module.eval()
-            scored = score(model, worker.task, samples)
-            yield worker.task.metrics([one[1] for one in scored], [one[2] for one in scored], worker.labels)
-            model.train()
-    worker.feeder.close()
-    worker.reader.close()
+
+def _carry_on(search: Search, values: dict[str, Any], report: Report) -> None:
+    """Train, unless the model is there, and write down what would end every attempt alike."""
+    from gb_ray.corpus.sources.remote import Unreachable
+    from gb_ray.train.account.life import Life
+
+    job, name = search.job(values), name_of(values)
+    if not (job.run / "run.json").is_file():
+        write_json(job.run / "run.json", {"key": job.key, "name": name, "status": "running", "zero": job.zero})
+    if (job.run / "result.json").is_file():
+        return
+    life = Life(job.run)
+    try:
+        with _alone_in_a_group(job.gpus), life.spends("train"):
+            _train(search, job, report)
+        life.close("finished")
+    except (RuntimeError, OSError, Unreachable):
+        raise
+    except Exception as error:
+        why = str(error) if isinstance(error, UserError) else traceback.format_exception_only(error)[-1].strip()
+        search.ledger.mark(name, search.ledger.trial(name).curve, search.total(job.recipe), failed=why)
+        raise TrialFailed(why) from error
+
+
+def _train(search: Search, job: Job, report: Report) -> None:
+    from gb_ray.train import loop
+    from gb_ray.train.worker import Worker
+    from gb_ray.tune import measure
+
+    ledger, name, total = search.ledger, job.run.name, search.total(job.recipe)
+    curve, at = ledger.trial(name).curve, marks(total, search.marks)
+    samples = measure.validation(job)
+
+    def look(worker: Worker, steps: int) -> None:
+        # Steps between the checkpoint it goes on from and its last mark are done, but not measured, again.
+        if len(curve) == search.marks or steps != at[len(curve)]:
+            return
+        curve.append(Mark(steps, measure.metrics(worker, samples)))
+        ledger.mark(name, curve, total)
+        if len(curve) < search.marks:
+            report(len(curve), curve[-1])
+
+    loop.train(job, look)
+
+
+@contextmanager
+def _alone_in_a_group(gpus: bool) -> Iterator[None]:
+    """A process group of this process."""
+    import torch
+    import torch.distributed as dist
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
+        dist.init_process_group(backend, init_method=f"file://{folder}/store", rank=0, world_size=1)
+        try:
+            yield
+        finally:
+            dist.destroy_process_group()
