@@ -34,6 +34,7 @@ class Board:
         ended = [trial for trial in search.ledger.trials() if trial.ended]
         self._said = {trial.name for trial in ended}
         self._first, self._began = len(ended), time.monotonic()
+        self._marks = -1
         self._problem: str | None = None
 
     def show(self, stage: Stage) -> None:
@@ -47,7 +48,9 @@ class Board:
                     f"tune: {len(self._said)}/{self._wanted} trials, {self._of(trial)}{self._rest(ended)}"
                 )
         marks = sum(len(trial.curve) for trial in trials)
-        stage.to(len(ended), f"{marks} marks", total=self._wanted)
+        if marks != self._marks:
+            self._marks = marks
+            stage.to(len(ended), f"measured {marks} times", total=self._wanted)
         try:
             self.record(trials)
             self._problem = None

@@ -70,7 +70,7 @@ def _search(inputs: Inputs, section: SearchSection, corpora: Corpora, home: Path
         key,
         use_gpus(alone),
         metric,
-        section.marks,
+        section.asha.marks,
     )
 
 
@@ -78,9 +78,10 @@ def _require(search: Search, section: SearchSection, where: str) -> None:
     """Raises UserError for fewer steps than marks, or when this Ray cannot run that many trials at once."""
     batches = section.space["train.batch"].samples if "train.batch" in section.space else [search.recipe.train.batch]
     total = steps_per_epoch(search.samples, max(batches)) * search.recipe.train.epochs
-    if total < section.marks:
+    if total < search.marks[-1]:
         raise UserError(
-            f"{where}: search.marks: {section.marks}, but a trial has {total} steps; expected at most those"
+            f"{where}: search.asha: a trial of {total} steps cannot be measured after 1/{search.marks[-1]} of them; "
+            "set rungs or factor lower"
         )
     gpus = section.parallel if search.gpus else 0
     machine.require(section.parallel, gpus, f"search.parallel={section.parallel}", "set it to what there is")

@@ -54,7 +54,7 @@ def _search(search: Search, section: SearchSection, mode: str) -> None:
     scheduler = asha(section, search.metric, mode)
     proposer = proposals(section, search.metric, mode, search.recipe.seed, ended, begun)
     for one in ended:
-        _recall(scheduler, one, search.metric)
+        _recall(scheduler, one, search)
     storage = search.folder / "ray"
     shutil.rmtree(storage, ignore_errors=True)
     train = search.recipe.train
@@ -80,13 +80,11 @@ def _search(search: Search, section: SearchSection, mode: str) -> None:
 
 
 def asha(section: SearchSection, metric: str, mode: str) -> Any:
-    """The scheduler (https://arxiv.org/abs/1810.05934), which counts marks."""
+    """The scheduler (https://arxiv.org/abs/1810.05934), which knows marks."""
     from ray.tune.schedulers import ASHAScheduler
 
-    grace, factor = section.asha.grace, section.asha.factor
-    return ASHAScheduler(
-        time_attr=MARK, metric=metric, mode=mode, max_t=section.marks, grace_period=grace, reduction_factor=factor
-    )
+    factor, last = section.asha.factor, section.asha.marks[-1]
+    return ASHAScheduler(time_attr=MARK, metric=metric, mode=mode, max_t=last, reduction_factor=factor)
 
 
 def proposals(section: SearchSection, metric: str, mode: str, seed: int, ended: list[Trial], begun: list[Trial]) -> Any:
@@ -111,12 +109,12 @@ def _known(ledger: Ledger) -> tuple[list[Trial], list[Trial]]:
     return [one for one in known if one.ended], [one for one in known if not one.ended]
 
 
-def _recall(scheduler: Any, trial: Trial, metric: str) -> None:
+def _recall(scheduler: Any, trial: Trial, search: Search) -> None:
     """Tell the scheduler of a trial from before: its rungs are where they were."""
     past = SimpleNamespace(trial_id=trial.name)
     scheduler.on_trial_add(None, past)
-    for number, mark in enumerate(trial.curve, 1):
-        scheduler.on_trial_result(None, past, {MARK: number, metric: mark.metrics[metric]})
+    for mark, measured in zip(search.marks, trial.curve, strict=False):
+        scheduler.on_trial_result(None, past, {MARK: mark, search.metric: measured.metrics[search.metric]})
 
 
 def _distribution(values: Values) -> Any:
@@ -132,8 +130,8 @@ def _train(config: dict[str, Any], search: Search, section: SearchSection) -> No
     """What Ray Tune calls in a process of its own."""
     from ray import tune
 
-    def report(number: int, mark: Mark) -> None:
-        tune.report({MARK: number, search.metric: mark.metrics[search.metric]})
+    def report(mark: int, measured: Mark) -> None:
+        tune.report({MARK: mark, search.metric: measured.metrics[search.metric]})
 
     trials.train(search, decoded(section, config), report)
 
@@ -151,7 +149,7 @@ def _keeper(search: Search, section: SearchSection) -> Any:
 
         def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             found = ledger.trial(self._name(trial))
-            self._end(found.name, "full" if len(found.curve) == search.marks else "early", None)
+            self._end(found.name, "full" if len(found.curve) == len(search.marks) else "early", None)
 
         def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
             name = self._name(trial)

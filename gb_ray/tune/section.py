@@ -35,8 +35,13 @@ class Values(Section):
 class AshaSection(Section):
     """When a trial ends early (https://arxiv.org/abs/1810.05934)."""
 
-    grace: int = Field(1, ge=1, description="Marks that every trial gets.")
+    rungs: int = Field(2, ge=0, description="How often it may: after 1/factor of its steps, 1/factor^2, and so on.")
     factor: int = Field(4, ge=2, description="Of the trials at a rung, one in so many goes on.")
+
+    @property
+    def marks(self) -> list[int]:
+        """When a trial is measured, at its rungs and its end, in units of its shortest part: 1, 4, 16."""
+        return [self.factor**rung for rung in range(self.rungs + 1)]
 
 
 class SearchSection(Section):
@@ -45,12 +50,5 @@ class SearchSection(Section):
     metric: str | None = Field(None, description="Of the validation split, as TASK.METRIC if there are several tasks.")
     trials: int = Field(16, ge=1)
     parallel: int = Field(1, ge=1, description="Trials at once: a process, a CPU and maybe a GPU each.")
-    marks: int = Field(9, ge=1, description="Times that a trial is measured, evenly over its steps.")
     space: dict[str, Values] = Field(min_length=1, description="Keys of train, model and tasks, such as train.lr.")
     asha: AshaSection = AshaSection()
-
-    @model_validator(mode="after")
-    def _agrees(self) -> "SearchSection":
-        if self.asha.grace > self.marks:
-            raise ValueError(f"asha.grace: expected at most marks, {self.marks}")
-        return self

@@ -22,7 +22,7 @@ from gb_ray.tune.ledger import Ledger, Mark, alone, name_of
 from gb_ray.tune.space import with_values
 
 Report = Callable[[int, Mark], None]
-"""Told the number of a mark, from 1, and what was measured at it. It does not return when the trial is to end."""
+"""Told a mark (see AshaSection) and what was measured at it. It does not return when the trial is to end."""
 
 
 class TrialFailed(Exception):
@@ -42,7 +42,8 @@ class Search:
     key: str
     gpus: bool
     metric: str
-    marks: int
+    marks: list[int]
+    """See AshaSection."""
 
     @property
     def ledger(self) -> Ledger:
@@ -54,22 +55,22 @@ class Search:
         return steps_per_epoch(self.samples, recipe.train.batch) * recipe.train.epochs
 
     def job(self, values: dict[str, Any]) -> Job:
-        """The trial of these values as its worker sees it: the recipe's seed, one process, a checkpoint a mark."""
+        """The trial of these values as its worker sees it: the recipe's seed, one process, one checkpoint kept."""
         recipe = with_values(self.recipe, values, "a trial")
-        saves = CheckpointSection(every=ceil(self.total(recipe) / self.marks), keep=1)
+        saves = CheckpointSection(every=recipe.train.checkpoint.every, keep=1)
         train = recipe.train.model_copy(update={"workers": 1, "zero": 0, "checkpoint": saves})
         recipe, name = recipe.model_copy(update={"train": train}), name_of(values)
         run = self.ledger.run(name)
         return Job(recipe, self.corpora, run, self.key + name, time.time(), self.gpus, 0, {}, self.states)
 
 
-def marks(total: int, count: int) -> list[int]:
-    """After how many of `total` steps a trial is measured: `count` times, evenly, the last time at its end."""
-    return [ceil(total * number / count) for number in range(1, count + 1)]
+def after(marks: list[int], total: int) -> list[int]:
+    """After how many of `total` steps a trial is at its marks, the last of which is its end."""
+    return [ceil(total * mark / marks[-1]) for mark in marks]
 
 
 def train(search: Search, values: dict[str, Any], report: Report) -> None:
-    """Train from where the trial was left and report all marks; the last one when the model is written.
+    """Train from where the trial was left and report at all marks; at the last one when the model is written.
 
     A trial that has ended only reports. It takes a process of its own. Raises TrialFailed, or RuntimeError and OSError
     for what may pass.
@@ -79,13 +80,13 @@ def train(search: Search, values: dict[str, Any], report: Report) -> None:
         if why := ledger.failure(name):
             raise TrialFailed(why)
         trial = ledger.trial(name)
-        for number, mark in enumerate(trial.curve[: search.marks - 1], 1):
-            report(number, mark)
+        for mark, measured in zip(search.marks[:-1], trial.curve, strict=False):
+            report(mark, measured)
         if not trial.ended:
             _carry_on(search, values, report)
         curve = ledger.trial(name).curve
-        if len(curve) == search.marks:
-            report(search.marks, curve[-1])
+        if len(curve) == len(search.marks):
+            report(search.marks[-1], curve[-1])
 
 
 def _carry_on(search: Search, values: dict[str, Any], report: Report) -> None:
@@ -117,17 +118,17 @@ def _train(search: Search, job: Job, report: Report) -> None:
     from gb_ray.tune import measure
 
     ledger, name, total = search.ledger, job.run.name, search.total(job.recipe)
-    curve, at = ledger.trial(name).curve, marks(total, search.marks)
+    curve, at = ledger.trial(name).curve, after(search.marks, total)
     samples = measure.validation(job)
 
     def look(worker: Worker, steps: int) -> None:
         # Steps between the checkpoint it goes on from and its last mark are done, but not measured, again.
-        if len(curve) == search.marks or steps != at[len(curve)]:
+        if len(curve) == len(at) or steps != at[len(curve)]:
             return
         curve.append(Mark(steps, measure.metrics(worker, samples)))
         ledger.mark(name, curve, total)
-        if len(curve) < search.marks:
-            report(len(curve), curve[-1])
+        if len(curve) < len(at):
+            report(search.marks[len(curve) - 1], curve[-1])
 
     loop.train(job, look)
 

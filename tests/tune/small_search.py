@@ -10,13 +10,12 @@ from gb_ray.corpus.corpus import Corpus
 from gb_ray.recipe import Recipe
 from gb_ray.tune.trial import Search
 
-for beside in ("train", "corpus"):
-    sys.path.append(str(Path(__file__).parent.parent / beside))
+sys.path += [str(Path(__file__).parent.parent / beside) for beside in ("train", "corpus")]
 
 from small_job import small_job
 from synthetic import make_corpus
 
-MARKS = 4
+MARKS = [1, 2, 4]
 VALUES = {"train.lr": 2e-3, "train.schedule.shape": "cosine"}
 
 

@@ -18,7 +18,6 @@ from gb_ray.tune.section import SearchSection
 
 SECTION = SearchSection.model_validate(
     {
-        "marks": 9,
         "space": {
             "train.lr": {"log": [1e-5, 1e-2]},
             "model.dropout": {"uniform": [0, 0.3]},
@@ -33,26 +32,27 @@ def worth(values: dict[str, Any]) -> float:
     return 1 - abs(log10(values["train.lr"]) + 4) / 3
 
 
-def proposed(count: int, ended: list[Trial], begun: list[Trial], scheduled: bool = True) -> list[Trial]:
+def proposed(count: int, ended: list[Trial], begun: list[Trial], seed: int = 0) -> list[Trial]:
     """What a search proposes one after the other, each of which ends when ASHA says so."""
-    proposer = searcher.proposals(SECTION, "accuracy", "max", 0, ended, begun)
+    proposer = searcher.proposals(SECTION, "accuracy", "max", seed, ended, begun)
     scheduler = searcher.asha(SECTION, "accuracy", "max")
+    marks = SECTION.asha.marks
     for one in ended:
-        searcher._recall(scheduler, one, "accuracy")
+        searcher._recall(scheduler, one, SimpleNamespace(marks=marks, metric="accuracy"))
     found = []
     for number in range(len(ended), count):
         values = space.decoded(SECTION, proposer.suggest(str(number)))
         trial = SimpleNamespace(trial_id=name_of(values))
         scheduler.on_trial_add(None, trial)
         curve: list[Mark] = []
-        for mark in range(1, SECTION.marks + 1):
-            value = worth(values) * (0.5 + mark / 18)
+        for mark in marks:
+            value = worth(values) * (0.5 + mark / marks[-1] / 2)
             curve.append(Mark(10 * mark, {"accuracy": value}))
             if scheduler.on_trial_result(None, trial, {searcher.MARK: mark, "accuracy": value}) == "STOP":
                 break
         proposer.on_trial_complete(str(number), {"accuracy": curve[-1].metrics["accuracy"]})
-        ended_how: Any = "full" if len(curve) == SECTION.marks else "early"
-        found.append(Trial(trial.trial_id, number, values, ended_how, None, curve, 90))
+        ended_how: Any = "full" if len(curve) == len(marks) else "early"
+        found.append(Trial(trial.trial_id, number, values, ended_how, None, curve, 160))
     return found
 
 
@@ -61,7 +61,7 @@ def test_a_search_that_goes_on_ends_as_one_that_was_never_killed() -> None:
     assert {trial.ended for trial in whole} == {"full", "early"}
     for kept in (1, 6, 12):
         cut = whole[kept]
-        begun = Trial(cut.name, cut.number, cut.values, None, None, cut.curve[:1], 90)
+        begun = Trial(cut.name, cut.number, cut.values, None, None, cut.curve[:1], 160)
         assert whole[:kept] + proposed(14, whole[:kept], [begun]) == whole
 
 
@@ -73,10 +73,11 @@ def test_proposals_come_nearer_to_what_was_good_and_no_two_keys_move_together() 
     assert any(abs(a - b) > 0.1 for a, b in shares)
 
 
-def test_early_ends_save_most_of_the_steps_and_not_the_best_trial() -> None:
-    found = proposed(16, [], [])
-    assert cost(found) <= 0.5
-    assert worth(ranked(found, "accuracy", 1)[0].values) >= max(worth(trial.values) for trial in found) - 0.05
+def test_early_ends_save_half_of_the_steps_and_not_the_best_trial() -> None:
+    searches = [proposed(16, [], [], seed) for seed in range(8)]
+    assert sum(map(cost, searches)) / 8 <= 0.5
+    for found in searches:
+        assert worth(ranked(found, "accuracy", 1)[0].values) >= max(worth(trial.values) for trial in found) - 0.05
 
 
 curves = st.lists(st.lists(st.floats(0, 1), min_size=1, max_size=9), min_size=1, max_size=20)

@@ -81,5 +81,5 @@ def test_a_metric_that_the_validation_split_does_not_have_is_refused_with_those_
 def test_without_rows_to_measure_on_there_is_no_search(tmp_path: Path, backbone: Path) -> None:
     search = small_search(tmp_path, backbone)
     task, corpus = make(search.recipe.tasks["topic"], search.recipe.model.path, 64), Corpus.open(tmp_path / "corpus")
-    with pytest.raises(UserError, match="r.yaml: corpus.splits.validation: task topic has no row"):
+    with pytest.raises(UserError, match=r"r\.yaml: corpus.splits.validation: task topic has no row"):
         metric.chosen(None, {"topic": task}, {"topic": corpus}, "r.yaml")
