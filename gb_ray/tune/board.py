@@ -18,19 +18,9 @@ from gb_ray.tune.trial import Search
 class Board:
     """Shows the trials of one search. What MLflow has got stands in the search's run.json."""
 
-    def __init__(
-        self,
-        search: Search,
-        better: int,
-        run: Run,
-        corpora: Corpora,
-        tracking: Tracking,
-        progress: Progress,
-        wanted: int,
-    ):
-        """`wanted`: trials in all."""
-        self._search, self._better, self._run, self._corpora = search, better, run, corpora
-        self._tracking, self._progress, self._wanted = tracking, progress, wanted
+    def __init__(self, search: Search, run: Run, corpora: Corpora, tracking: Tracking, progress: Progress):
+        self._search, self._run, self._corpora = search, run, corpora
+        self._tracking, self._progress, self._wanted = tracking, progress, search.section.trials
         ended = [trial for trial in search.ledger.trials() if trial.ended]
         self._said = {trial.name for trial in ended}
         self._first, self._began = len(ended), time.monotonic()
@@ -87,7 +77,7 @@ class Board:
         return f"the last one {self._search.metric} {value:.4f}{early}"
 
     def _rest(self, ended: list[Trial]) -> str:
-        best = ranked(ended, self._search.metric, self._better)[0]
+        best = ranked(ended, self._search.metric, self._search.better)[0]
         done = len(ended) - self._first
         text = ""
         if best.curve:

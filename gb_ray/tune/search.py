@@ -1,31 +1,25 @@
-"""The search, seen from the driver: what it works on, its life through kills, and what becomes of the best trial."""
+"""The search, seen from the driver: what it works on, and its life through kills."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import Any, Literal
 
 from gb_ray import finetune, machine
-from gb_ray.inputs import Corpora, Inputs, check
-from gb_ray.model import package
+from gb_ray.inputs import Corpora, Inputs
 from gb_ray.progress import Progress
-from gb_ray.recipe import load
 from gb_ray.registry.tracking import Tracking
 from gb_ray.section import UserError
-from gb_ray.train.run import Run, adopt, find, write_json
+from gb_ray.train.run import Run, write_json
 from gb_ray.train.schedule import steps_per_epoch
 from gb_ray.train.trainer import require_workers, use_gpus
 from gb_ray.tune import metric as metrics
-from gb_ray.tune import searcher, space
+from gb_ray.tune import outcome, searcher, space
 from gb_ray.tune.board import Board
-from gb_ray.tune.chart import chart
-from gb_ray.tune.ledger import Trial, cost, ranked
+from gb_ray.tune.ledger import ranked
 from gb_ray.tune.section import SearchSection
 from gb_ray.tune.trial import Search
 
@@ -49,35 +43,38 @@ def tune(inputs: Inputs, path: Path, home: Path, tracking: Tracking, progress: P
     inputs = replace(inputs, tasks={name: task.prepare(corpora[name]) for name, task in inputs.tasks.items()})
     metric = metrics.chosen(section.metric, inputs.tasks, corpora, str(path))
     search = _search(inputs, section, corpora, home, metric)
-    _require(search, section, str(path))
-    run = _run(search)
+    _require(search, str(path))
+    if not (search.folder / "run.json").is_file():
+        search.folder.mkdir(parents=True, exist_ok=True)
+        write_json(search.folder / "run.json", {"key": search.key, "name": inputs.recipe.name, "status": "running"})
+    run = Run(search.folder)
     with run.locked():
-        return _live(search, section, run, inputs, corpora, path, home, tracking, progress)
+        return _live(search, run, outcome.Place(path, home, corpora, tracking, progress))
 
 
 def _search(inputs: Inputs, section: SearchSection, corpora: Corpora, home: Path, metric: str) -> Search:
     recipe = inputs.recipe
     sought = section.model_dump(mode="json", exclude={"parallel", "trials"}) | {"metric": metric}
-    parts = (inputs.key(corpora), json.dumps(sought, sort_keys=True))
-    key = hashlib.sha256("/".join(parts).encode()).hexdigest()
+    key = hashlib.sha256(f"{inputs.key(corpora)}/{json.dumps(sought, sort_keys=True)}".encode()).hexdigest()
     alone = recipe.model_copy(update={"train": recipe.train.model_copy(update={"workers": 1})})
     return Search(
-        recipe.model_copy(update={"search": None}),
-        {name: corpus.folder for name, corpus in corpora.items()},
-        {name: task.state for name, task in inputs.tasks.items()},
-        sum(corpus.manifest.splits["train"].epoch for corpus in corpora.values()),
-        home / "searches" / f"{recipe.name}-{key[:8]}",
-        key,
-        use_gpus(alone),
-        metric,
-        section.asha.marks,
+        recipe=recipe.model_copy(update={"search": None}),
+        section=section,
+        corpora={name: corpus.folder for name, corpus in corpora.items()},
+        states={name: task.state for name, task in inputs.tasks.items()},
+        samples=sum(corpus.manifest.splits["train"].epoch for corpus in corpora.values()),
+        folder=home / "searches" / f"{recipe.name}-{key[:8]}",
+        key=key,
+        gpus=use_gpus(alone),
+        metric=metric,
     )
 
 
-def _require(search: Search, section: SearchSection, where: str) -> None:
+def _require(search: Search, where: str) -> None:
     """Raises UserError for fewer steps than marks, or when this Ray cannot run that many trials at once."""
-    batches = section.space["train.batch"].samples if "train.batch" in section.space else [search.recipe.train.batch]
-    total = steps_per_epoch(search.samples, max(batches)) * search.recipe.train.epochs
+    section, train = search.section, search.recipe.train
+    batches = section.space["train.batch"].samples if "train.batch" in section.space else [train.batch]
+    total = steps_per_epoch(search.samples, max(batches)) * train.epochs
     if total < search.marks[-1]:
         raise UserError(
             f"{where}: search.asha: a trial of {total} steps cannot be measured after 1/{search.marks[-1]} of them; "
@@ -87,75 +84,60 @@ def _require(search: Search, section: SearchSection, where: str) -> None:
     machine.require(section.parallel, gpus, f"search.parallel={section.parallel}", "set it to what there is")
 
 
-def _run(search: Search) -> Run:
-    file = search.folder / "run.json"
-    if not file.is_file():
-        search.folder.mkdir(parents=True, exist_ok=True)
-        write_json(file, {"key": search.key, "name": search.recipe.name, "status": "running"})
-    return Run(search.folder)
-
-
-def _live(
-    search: Search,
-    section: SearchSection,
-    run: Run,
-    inputs: Inputs,
-    corpora: Corpora,
-    path: Path,
-    home: Path,
-    tracking: Tracking,
-    progress: Progress,
-) -> dict[str, Any]:
+def _live(search: Search, run: Run, place: outcome.Place) -> dict[str, Any]:
     """One life of the search, whose state is known however it ends, but by SIGKILL."""
+    tracking, progress, wanted = place.tracking, place.progress, search.section.trials
     before = sum(1 for trial in search.ledger.trials() if trial.ended)
-    _open(search, run, corpora, tracking)
-    board = Board(search, metrics.direction(search.metric), run, corpora, tracking, progress, section.trials)
+    _open(search, run, place)
+    board = Board(search, run, place.corpora, tracking, progress)
     try:
-        if run.state.get("trials", 0) < section.trials:
+        if before < wanted and run.state.get("trials", 0) < wanted:
             if before:
-                progress.say(f"search {run.path.name}: goes on; {before} of {section.trials} trials have ended")
-            _watch(search, section, board, progress)
-            run.update(trials=section.trials)
-        trials = ranked(search.ledger.trials(), search.metric, metrics.direction(search.metric))
-        if trials[0].ended != "full":
-            raise SearchFailed(f"no trial was trained to its end; the first failed: {trials[0].why}")
+                progress.say(f"search {run.path.name}: goes on; {before} of {wanted} trials have ended")
+            _watch(search, board, progress)
+            # Fewer may have ended than were proposed: the same values are one trial.
+            run.update(trials=wanted)
+        trials = ranked(search.ledger.trials(), search.metric, search.better)
         board.record(trials)
-        file = _best(search, run, trials, section, path, tracking)
-        account = _register(search, trials[0], run, corpora, file, home, tracking, progress)
+        if trials[0].ended != "full":
+            raise SearchFailed(f"no trial was trained to its end: {trials[0].why}")
+        file = outcome.write(search, run, trials, place)
+        account = outcome.register(search, run, trials[0], file, place)
         tracking.finish(run.state["run_id"], "FINISHED")
         run.update(status="finished")
     except KeyboardInterrupt:
-        _close(run, "stopped", "KILLED", tracking, progress)
+        _close(run, "stopped", "KILLED", place)
         raise
     except BaseException:
-        _close(run, "failed", "FAILED", tracking, progress)
+        _close(run, "failed", "FAILED", place)
         raise
-    return {"search": _account(search, trials, run, before, file)} | account
+    return {"search": outcome.account(search, run, trials, file) | {"ended_before": before}} | account
 
 
-def _open(search: Search, run: Run, corpora: Corpora, tracking: Tracking) -> None:
+def _open(search: Search, run: Run, place: outcome.Place) -> None:
     """The MLflow run above the trials: one for the whole life of the search."""
     if run_id := run.state.get("run_id"):
-        tracking.resume_run(run_id)
+        place.tracking.resume_run(run_id)
     else:
-        run.update(run_id=finetune.open_run(search.recipe, corpora, run.path, tracking, search=search.metric))
+        run_id = finetune.open_run(search.recipe, place.corpora, run.path, place.tracking, search=search.metric)
+        run.update(run_id=run_id)
     run.update(status="running")
 
 
-def _close(run: Run, status: str, told: Any, tracking: Tracking, progress: Progress) -> None:
+def _close(run: Run, status: str, told: Literal["FAILED", "KILLED"], place: outcome.Place) -> None:
     run.update(status=status)
     try:
-        tracking.finish(run.state["run_id"], told)
+        place.tracking.finish(run.state["run_id"], told)
     except Exception as error:  # noqa: BLE001 - another error is already on its way up
-        progress.say(f"the search's run could not be marked {told}: {error}")
+        place.progress.say(f"the search's run could not be marked {told}: {error}")
 
 
-def _watch(search: Search, section: SearchSection, board: Board, progress: Progress) -> None:
+def _watch(search: Search, board: Board, progress: Progress) -> None:
     """Until all trials have ended. Raises SearchFailed."""
     import ray
 
     handle = searcher.start()
-    going = handle.search.remote(search, section, metrics.direction(search.metric))
+    going = handle.search.remote(search)
     with progress.stage("tune", unit="trials") as stage:
         while not ray.wait([going], timeout=WATCH_EVERY_S)[0]:
             machine.check_stop()
@@ -167,74 +149,3 @@ def _watch(search: Search, section: SearchSection, board: Board, progress: Progr
         reason = str(error).strip().splitlines()[-1]
     if reason:
         raise SearchFailed(f"{reason}; the trials that ended are kept, and the same command goes on")
-
-
-def _best(
-    search: Search, run: Run, trials: list[Trial], section: SearchSection, path: Path, tracking: Tracking
-) -> Path:
-    """Write the best trial's recipe and the chart into the search's folder, and show them in MLflow."""
-    content = space.with_values(search.recipe, trials[0].values, "the best trial")
-    written = content.model_dump(mode="json", exclude={"search"}, exclude_unset=True)
-    policy = path.parent / search.recipe.registry.policy
-    written["registry"] = written.get("registry", {}) | {"policy": str(policy.absolute())}
-    file, picture = run.path / "best.yaml", run.path / "trials.svg"
-    value = trials[0].curve[-1].metrics[search.metric]
-    head = f"# Trial {trials[0].number} of {run.path.name}, the best of {len(trials)}: {search.metric} {value:.4f}\n"
-    file.write_text(head + yaml.safe_dump(written, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    picture.write_text(chart(trials, section, search.metric), encoding="utf-8")
-    for one in (file, picture):
-        tracking.artifact(run.state["run_id"], one)
-    tracking.artifact(run.state["sent"][trials[0].name]["run_id"], file)
-    best = {f"best_validation_{name}": value for name, value in trials[0].curve[-1].metrics.items()}
-    tracking.metrics(run.state["run_id"], best | {"cost": cost(trials)}, step=len(trials))
-    return file
-
-
-def _register(
-    search: Search,
-    best: Trial,
-    run: Run,
-    corpora: Corpora,
-    file: Path,
-    home: Path,
-    tracking: Tracking,
-    progress: Progress,
-) -> dict[str, Any]:
-    """The best trial becomes a run like any other, which `finetune` measures and registers. Returns its account.
-
-    Where a run of the same recipe is there already, that is the one: its weights are the same.
-    """
-    inputs = check(load(file), file)
-    key, name = inputs.key(corpora), inputs.recipe.name
-    if not (find(home, name, key, finished=True) or find(home, name, key, finished=False)):
-        made = search.ledger.run(best.name)
-        run_id = run.state["sent"][best.name]["run_id"]
-        package.amend(made / "model", **finetune.manifest(inputs, corpora, run_id))
-        adopt(home, name, key, made, run_id=run_id, page=tracking.page(run_id))
-    for trial in search.ledger.trials():
-        shutil.rmtree(search.ledger.run(trial.name) / "model", ignore_errors=True)
-    return finetune.finetune(inputs, home, tracking, progress, reuse=True)
-
-
-def _account(search: Search, trials: list[Trial], run: Run, before: int, file: Path) -> dict[str, Any]:
-    told = [
-        {
-            "name": trial.name,
-            "values": trial.values,
-            "ended": trial.ended,
-            "steps": trial.steps,
-            "total": trial.total,
-            "value": trial.curve[-1].metrics[search.metric] if trial.curve else None,
-        }
-        for trial in trials
-    ]
-    return {
-        "path": str(run.path),
-        "run_id": run.state["run_id"],
-        "metric": search.metric,
-        "ended_before": before,
-        "cost": round(cost(trials), 4),
-        "trials": told,
-        "best": str(file),
-        "chart": str(run.path / "trials.svg"),
-    }

@@ -32,24 +32,25 @@ def start() -> Any:
 
 
 class _Searcher:
-    def search(self, search: Search, section: SearchSection, better: int) -> str | None:
+    def search(self, search: Search) -> str | None:
         """Why it failed, or None."""
         # A trial works where the driver does, and the ledger is all that is kept.
         os.environ |= {"RAY_CHDIR_TO_TRIAL_DIR": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
         try:
             with alone(search.folder / "searcher"):
-                _search(search, section, "max" if better > 0 else "min")
+                _search(search)
         except Exception as error:  # noqa: BLE001 - Ray Tune's own errors do not survive being sent to another process
             return str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
         return None
 
 
-def _search(search: Search, section: SearchSection, mode: str) -> None:
+def _search(search: Search) -> None:
     import optuna
     from ray import tune
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    section, mode = search.section, "max" if search.better > 0 else "min"
     ended, begun = _known(search.ledger)
     scheduler = asha(section, search.metric, mode)
     proposer = proposals(section, search.metric, mode, search.recipe.seed, ended, begun)
@@ -60,9 +61,7 @@ def _search(search: Search, section: SearchSection, mode: str) -> None:
     train = search.recipe.train
     skips = MOST_SKIPS if train.bad_loss.policy == "skip" else 0
     tune.Tuner(
-        tune.with_resources(
-            tune.with_parameters(_train, search=search, section=section), {"cpu": 1, "gpu": int(search.gpus)}
-        ),
+        tune.with_resources(tune.with_parameters(_train, search=search), {"cpu": 1, "gpu": int(search.gpus)}),
         tune_config=tune.TuneConfig(
             search_alg=proposer,
             scheduler=scheduler,
@@ -72,7 +71,7 @@ def _search(search: Search, section: SearchSection, mode: str) -> None:
         run_config=tune.RunConfig(
             storage_path=str(storage),
             verbose=0,
-            callbacks=[_keeper(search, section)],
+            callbacks=[_keeper(search)],
             failure_config=tune.FailureConfig(max_failures=train.max_failures + skips),
         ),
     ).fit()
@@ -126,20 +125,20 @@ def _distribution(values: Values) -> Any:
     return FloatDistribution(low, high, log=values.log is not None)
 
 
-def _train(config: dict[str, Any], search: Search, section: SearchSection) -> None:
+def _train(config: dict[str, Any], search: Search) -> None:
     """What Ray Tune calls in a process of its own."""
     from ray import tune
 
     def report(mark: int, measured: Mark) -> None:
         tune.report({MARK: mark, search.metric: measured.metrics[search.metric]})
 
-    trials.train(search, decoded(section, config), report)
+    trials.train(search, decoded(search.section, config), report)
 
 
-def _keeper(search: Search, section: SearchSection) -> Any:
+def _keeper(search: Search) -> Any:
     from ray.tune import Callback
 
-    ledger = search.ledger
+    ledger, section = search.ledger, search.section
 
     class Keeper(Callback):
         """Writes down when a trial begins and how it ends; a trial that has ended needs no checkpoint."""

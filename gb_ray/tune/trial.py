@@ -19,6 +19,8 @@ from gb_ray.train.run import write_json
 from gb_ray.train.schedule import steps_per_epoch
 from gb_ray.train.section import CheckpointSection
 from gb_ray.tune.ledger import Ledger, Mark, alone, name_of
+from gb_ray.tune.metric import direction
+from gb_ray.tune.section import SearchSection
 from gb_ray.tune.space import with_values
 
 Report = Callable[[int, Mark], None]
@@ -34,6 +36,7 @@ class Search:
     """What all trials of a search share; it travels to each of them. `folder` is reached by all."""
 
     recipe: Recipe
+    section: SearchSection
     corpora: dict[str, Path | str]
     states: dict[str, dict[str, Any]]
     samples: int
@@ -42,8 +45,16 @@ class Search:
     key: str
     gpus: bool
     metric: str
-    marks: list[int]
-    """See AshaSection."""
+
+    @property
+    def marks(self) -> list[int]:
+        """See AshaSection."""
+        return self.section.asha.marks
+
+    @property
+    def better(self) -> int:
+        """1 where more of the metric is better, -1 where less is."""
+        return direction(self.metric)
 
     @property
     def ledger(self) -> Ledger:

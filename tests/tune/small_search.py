@@ -8,6 +8,7 @@ from typing import Any
 
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.recipe import Recipe
+from gb_ray.tune.section import SearchSection
 from gb_ray.tune.trial import Search
 
 sys.path += [str(Path(__file__).parent.parent / beside) for beside in ("train", "corpus")]
@@ -15,7 +16,6 @@ sys.path += [str(Path(__file__).parent.parent / beside) for beside in ("train", 
 from small_job import small_job
 from synthetic import make_corpus
 
-MARKS = [1, 2, 4]
 VALUES = {"train.lr": 2e-3, "train.schedule.shape": "cosine"}
 
 
@@ -33,4 +33,5 @@ def small_search(folder: Path, backbone: Path, tasks: dict[str, str] | None = No
     corpora = {name: folder / name for name in tasks}
     samples = sum(Corpus.open(path).manifest.splits["train"].epoch for path in corpora.values())
     metric = "accuracy" if len(tasks) == 1 else f"{next(iter(tasks))}.accuracy"
-    return Search(recipe, corpora, {}, samples, folder / "search", "k" * 56, False, metric, MARKS)
+    section = SearchSection.model_validate({"asha": {"factor": 2}, "space": {key: {"choice": [1]} for key in VALUES}})
+    return Search(recipe, section, corpora, {}, samples, folder / "search", "k" * 56, False, metric)

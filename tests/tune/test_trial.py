@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from small_search import MARKS, VALUES, small_search
+from small_search import VALUES, small_search
 
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.corpus.reading.reader import Reader
@@ -118,5 +118,5 @@ def test_each_of_several_tasks_is_measured_under_its_name(tmp_path: Path, backbo
     search = small_search(tmp_path, backbone, {"topic": "class", "tags": "tokens"})
     search.ledger.begin(VALUES)
     found = processes.run(1, reported, search, VALUES)[0]
-    assert len(found) == len(MARKS)
+    assert len(found) == len(search.marks) == 3
     assert {"topic.accuracy", "topic.macro_f1", "tags.entity_f1", "tags.accuracy"} <= found[-1][1].metrics.keys()
