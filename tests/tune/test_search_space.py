@@ -34,7 +34,7 @@ LR = {"train.lr": {"log": [1e-5, 1e-3]}}
         ({"train.checkpoint.every": {"choice": [1, 2]}}, "train.checkpoint.every: cannot be searched"),
         ({"corpus.lanes": {"choice": [1, 2]}}, "corpus.lanes: cannot be searched"),
         ({"seed": {"choice": [1, 2]}}, "seed: cannot be searched"),
-        ({"tasks.topics.weight": {"choice": [1, 2]}}, "unknown key; the tasks are topic"),
+        ({"tasks.topics.weight": {"choice": [1, 2]}}, "unknown key; this recipe's tasks are topic"),
     ],
 )
 def test_a_space_that_makes_no_recipe_is_refused_by_its_key(content: dict[str, Any], tried: Any, said: str) -> None:
