@@ -43,6 +43,11 @@ def test_a_space_that_makes_no_recipe_is_refused_by_its_key(content: dict[str, A
     assert said in str(refused.value) and "r.yaml" in str(refused.value)
 
 
+def test_a_recipe_without_a_search_says_what_it_lacks(content: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"r\.yaml: search: required, missing"):
+        space.check(parse(content, [], "r.yaml"), "r.yaml")
+
+
 def test_values_go_into_the_recipe_and_the_search_out_of_it(content: dict[str, Any]) -> None:
     tried = {"train.lr": {"log": [1e-5, 1e-3]}, "model.adapter.rank": {"choice": [2, 4]}}
     recipe = parse(content | {"search": {"space": tried}}, [], "r.yaml")
