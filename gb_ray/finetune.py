@@ -156,7 +156,7 @@ def _carry_through(
     recipe, workers = inputs.recipe, inputs.recipe.train.most
     fitter = standby() if run.result is None else None
     with life.spends("prepare"):
-        run_id = _open_run(recipe, corpora, run, tracking, progress)
+        run_id = _run_id(recipe, corpora, run, tracking, progress)
         for line in plan(recipe, corpora, inputs.backbone, use_gpus(recipe)).lines():
             progress.say(f"plan: {line}")
         inputs = replace(inputs, tasks={name: task.prepare(corpora[name]) for name, task in inputs.tasks.items()})
@@ -167,7 +167,7 @@ def _carry_through(
                 found = scores.of_new(recipe.model, inputs.tasks, corpora, recipe.seed, workers)
                 run.update(before=results.keep(found, "before", run.path))
         with life.spends("train"):
-            trained = fit(recipe, corpora, run, _manifest(inputs, corpora, run_id), progress, fitter)
+            trained = fit(recipe, corpora, run, manifest(inputs, corpora, run_id), progress, fitter)
         with progress.stage("after"), life.spends("after"):
             found = scores.of_model(run.model, corpora, scores.MEASURED, workers)
             measured = {"metrics": results.keep(found, "after", run.path)}
@@ -198,25 +198,30 @@ def _end(tracking: Tracking, run_id: str, status: Literal["FAILED", "KILLED"], p
         progress.say(f"run {run_id} could not be marked {status}: {error}")
 
 
-def _open_run(recipe: Recipe, corpora: Corpora, run: Run, tracking: Tracking, progress: Progress) -> str:
+def _run_id(recipe: Recipe, corpora: Corpora, run: Run, tracking: Tracking, progress: Progress) -> str:
     """The MLflow run of this run: one for its whole life."""
     if run_id := run.state.get("run_id"):
         progress.say(f"run {run.path.name}: goes on where it stopped")
         tracking.resume_run(run_id)
         return str(run_id)
-    sections = {"train": recipe.train, "model": recipe.model}
-    params = {
-        f"{name}.{key}": value for name, section in sections.items() for key, value in section.model_dump().items()
-    }
-    digest = corpora_digest(_digests(corpora))
-    tags = {"corpus_digest": digest, "recipe_digest": recipe.digest(), "directory": str(run.path)}
-    run_id = tracking.start_run(recipe.name, run.path.name, params | {"seed": recipe.seed}, tags)
+    run_id = open_run(recipe, corpora, run.path, tracking)
     # Asked for now: at the end the server may be away.
     run.update(run_id=run_id, page=tracking.page(run_id))
     return run_id
 
 
-def _manifest(inputs: Inputs, corpora: Corpora, run_id: str) -> dict[str, Any]:
+def open_run(recipe: Recipe, corpora: Corpora, folder: Path, tracking: Tracking, **more: str) -> str:
+    """Start the MLflow run of what is done in `folder`, with `more` tags, and return its id."""
+    sections = {"train": recipe.train, "model": recipe.model}
+    params = {
+        f"{name}.{key}": value for name, section in sections.items() for key, value in section.model_dump().items()
+    }
+    digest = corpora_digest(_digests(corpora))
+    tags = {"corpus_digest": digest, "recipe_digest": recipe.digest(), "directory": str(folder)}
+    return tracking.start_run(recipe.name, folder.name, params | {"seed": recipe.seed}, tags | more)
+
+
+def manifest(inputs: Inputs, corpora: Corpora, run_id: str) -> dict[str, Any]:
     """What the exported model says of itself."""
     recipe, digests = inputs.recipe, _digests(corpora)
     described = {

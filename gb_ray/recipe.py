@@ -21,6 +21,7 @@ from gb_ray.section import Section, UserError, explain
 from gb_ray.serve.section import ServeSection
 from gb_ray.tasks.section import TaskSection
 from gb_ray.train.section import TrainSection
+from gb_ray.tune.section import SearchSection
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 T = TypeVar("T", bound=Section)
@@ -37,6 +38,7 @@ class Recipe(Section):
     train: TrainSection = TrainSection()
     registry: RegistrySection = RegistrySection()
     serve: ServeSection = ServeSection()
+    search: SearchSection | None = Field(None, description="What `gb tune` tries.")
 
     @model_validator(mode="after")
     def _each_source_has_its_task(self) -> Recipe:
@@ -98,7 +100,7 @@ class Recipe(Section):
         Neither gating and serving do, nor who computes: a run goes on with other workers.
         """
         who = {"workers", "gpus", "max_failures", "checkpoint"}
-        content = self.model_dump(mode="json", exclude={"registry": True, "serve": True, "train": who})
+        content = self.model_dump(mode="json", exclude={"registry": True, "serve": True, "search": True, "train": who})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gb_ray import machine
-from gb_ray.cli import corpus, registry, runs, serve, start, train
+from gb_ray.cli import corpus, registry, runs, serve, start, train, tune
 from gb_ray.cli.call import BAD_INPUT, FAILED, STOPPED, Call, Verb
 from gb_ray.progress import Progress, fail
 from gb_ray.section import UserError
@@ -97,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--for", dest="place", metavar="NxGPU", help="machines that are not here, such as 8xH100-80GB")
     sub.add_argument("--price", type=float, metavar="P", help="of one device for an hour: what the run would cost")
     add("finetune", train.finetune, recipe="positional")
+    add("tune", tune.tune, recipe="positional")
     add("runs", runs.runs)
     for name, verb in (
         ("watch", runs.watch),

@@ -36,8 +36,12 @@ def finetune(call: Call) -> Outcome:
         account = finetune(inputs, call.home, tracking, call.progress, began=Process().create_time())
     except RunStopped as stop:
         return as_stopped(call, stop)
-    lines = _model_lines(account)
-    model = account["model"]
+    return through_gate(call, tracking, inputs, account)
+
+
+def through_gate(call: Call, tracking: Any, inputs: Any, account: dict[str, Any]) -> Outcome:
+    """What a verb says of a run that was registered; if its recipe says so, after the gate."""
+    lines, model = _model_lines(account), account["model"]
     if not inputs.recipe.registry.promote:
         return DONE, account, [*lines, f"next       gb promote {model['name']} --version {model['version']}"]
     status, outcome, more = take_through_gate(call, tracking, model["name"], model["version"], inputs.policy)

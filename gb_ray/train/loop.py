@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 
 import torch.distributed as dist
 
@@ -40,8 +41,10 @@ def work(job: Job) -> None:
         raise
 
 
-def train(job: Job) -> None:
+def train(job: Job, look: Callable[[Worker, int], None] | None = None) -> None:
     """Train until the recipe's last step, from the newest checkpoint if there is one. One call a worker.
+
+    `look`, if there is one, is shown the worker after each step, and how many steps are done.
 
     A step is one update over one global batch, whose samples follow from its position alone. Its gradient is that of
     the mean over all supervised answers of the global batch, however workers and micro-batches split it.
@@ -66,6 +69,8 @@ def train(job: Job) -> None:
             guard.judge_update(step, worker.engine.grad_norm)
         progress = validation.after(step, progress.after(step, agreed))
         record.step(step, agreed, factor, worker.engine.grad_norm, validation.metrics)
+        if look:
+            look(worker, progress.steps)
 
         last = progress.ended or progress.steps == worker.total
         due = progress.is_best or progress.steps % section.checkpoint.every == 0

@@ -99,6 +99,16 @@ def create(home: Path, name: str, key: str) -> Run:
     return Run(path)
 
 
+def adopt(home: Path, name: str, key: str, path: Path, **known: Any) -> Run:
+    """Give a run that was made at `path`, outside of the home's runs, its place, name and key among them."""
+    number = 1 + len(list((home / "runs").glob(f"{name}-{key[:8]}-*")))
+    place = home / "runs" / f"{name}-{key[:8]}-{number:04d}"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    Run(path).update(key=key, name=name, status="stopped", **known)
+    path.rename(place)
+    return Run(place)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The mapping in a JSON file this project wrote."""
     return dict(json.loads(path.read_text(encoding="utf-8")))
