@@ -21,8 +21,9 @@ def tune(call: Call) -> Outcome:
         account = search.tune(inputs, path, call.home, tracking, call.progress)
     except RunStopped as stop:
         return as_stopped(call, stop)
-    status, account, lines = through_gate(call, tracking, inputs, account)
-    return status, account, [*_table(account["search"]), *lines, _last(account["search"])]
+    found = account["search"]
+    status, told, lines = through_gate(call, tracking, inputs, account)
+    return status, told, [*_table(found), *lines, _last(found)]
 
 
 def _table(found: dict[str, Any]) -> list[str]:

@@ -88,7 +88,7 @@ class Ledger:
     def trial(self, name: str) -> Trial:
         """One that has begun."""
         about, file = read_json(self._file(name)), self._curve(name)
-        measured = read_json(file) if file.is_file() else {"marks": [], "total": 0}
+        measured: dict[str, Any] = read_json(file) if file.is_file() else {"marks": [], "total": 0}
         curve = [Mark(steps, metrics) for steps, metrics in measured["marks"]]
         return Trial(name, about["number"], about["values"], about["ended"], about["why"], curve, measured["total"])
 
