@@ -47,6 +47,25 @@ class BadLossSection(Section):
     window: int = Field(50, ge=5)
 
 
+class AdversarySection(Section):
+    """Who moves the word embeddings of each sample to where the loss is larger; the loss there is added."""
+
+    method: Literal["fgm", "pgd"] = Field("fgm", description="fgm: one step. pgd: `steps` smaller ones, a pass each.")
+    radius: float = Field(1.0, gt=0, description="Largest L2 norm of the move, over all tokens of a sample.")
+    steps: int = Field(3, ge=2, description="Of pgd.")
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "AdversarySection":
+        if self.method == "fgm" and "steps" in self.model_fields_set:
+            raise ValueError("fgm takes one step: leave `steps` out, or set method to pgd")
+        return self
+
+    @property
+    def gradients(self) -> int:
+        """How often it asks where the loss grows."""
+        return self.steps if self.method == "pgd" else 1
+
+
 class TrainSection(Section):
     """How a corpus becomes weights. One step is one optimizer update over one global batch."""
 
@@ -61,6 +80,7 @@ class TrainSection(Section):
     weight_decay: float = Field(0.01, ge=0, description="Not applied to biases and norms.")
     clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
     balance: Literal["fixed", "uncertainty"] = Field("fixed", description="Of several tasks; fixed: by weight.")
+    adversary: AdversarySection | None = Field(None, description="Absent: none.")
     bad_loss: BadLossSection = BadLossSection()
     workers: int | tuple[int, int] = Field(1, description="Processes, or [fewest, most]; with GPUs, one GPU each.")
     gpus: bool | Literal["auto"] = Field("auto", description="auto: when the cluster has enough of them.")
@@ -81,6 +101,12 @@ class TrainSection(Section):
         if self.offload.parameters != "none" and self.zero != 3:
             raise ValueError("offload.parameters needs zero 3")
         return self
+
+    @property
+    def passes(self) -> float:
+        """Times a step's arithmetic that one micro-batch takes."""
+        # A gradient of the embeddings alone leaves out a third, that of the weights.
+        return 2 + (self.adversary.gradients - 1) * 2 / 3 if self.adversary else 1.0
 
     @property
     def fewest(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from itertools import chain, pairwise
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -18,8 +18,9 @@ from gb_ray.model.hollow import Hollow
 from gb_ray.tasks.task import make
 from gb_ray.tasks.tokenizer import tokenizer
 from gb_ray.train import engine, skips
+from gb_ray.train.adversary import Adversary
 from gb_ray.train.agreement import Agreement, shared
-from gb_ray.train.batch import Layout, MicroBatch
+from gb_ray.train.batch import Group, Layout, MicroBatch
 from gb_ray.train.checkpoints.checkpoint import Progress
 from gb_ray.train.checkpoints.restore import restore
 from gb_ray.train.feeder import Feeder, Share
@@ -59,6 +60,8 @@ class Worker:
         self.layout = Layout.of(hollow.model, self.tasks, self.device, together=job.zero != 3)
         self.feeder = Feeder(self.reader, self.layout, recipe.train.micro_tokens)
         self.engine = engine.start(hollow, job, self.precision, bool(found and found.world != self.world))
+        against = recipe.train.adversary
+        self.adversary = Adversary(self.engine.module, against) if against else None
         if found:
             self.engine.load(found)
         self.progress = found.progress if found else Progress(0, 0, 0, 0)
@@ -92,12 +95,17 @@ class Worker:
         return float(sum(self._backward(m, answers, last=i == len(micro)) for i, m in enumerate(micro, 1)))
 
     def _backward(self, micro: MicroBatch, answers: Answers, last: bool) -> torch.Tensor:
-        loss, shown = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         once = last / self.world / len(micro.groups)
+
+        def part(group: Group, model: Any) -> tuple[torch.Tensor, torch.Tensor]:
+            return self.objective.part(model(**group.inputs), group.targets, micro.weight, answers, once)
+
+        if self.adversary:
+            return self.adversary.backward(micro.groups, part, self.engine, last)
+        loss, shown = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         for group in micro.groups:
-            outputs = self.engine(**group.inputs)
-            part, seen = self.objective.part(outputs, group.targets, micro.weight, answers, once)
-            loss, shown = loss + part, shown + seen
+            found, seen = part(group, self.engine)
+            loss, shown = loss + found, shown + seen
         self.engine.backward(loss, last)
         return shown
 

@@ -96,7 +96,7 @@ def plan(
     tokens = samples.tokens * train.epochs
     flops = needs.flops(lengths.attended(samples))
     rate = place.rate(needs.precision)
-    work = hardware_flops(flops.with_attention * tokens, train.recompute)
+    work = hardware_flops(flops.with_attention * tokens, train.recompute) * train.passes
     seconds = rate and work / place.workers / rate
     fits = None if place.memory is None else found.total <= place.memory
     return Plan(
