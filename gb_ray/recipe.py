@@ -63,6 +63,17 @@ class Recipe(Section):
             raise ValueError("model: adapter and trained are of one task; several tasks train the backbone they share")
         return self
 
+    @model_validator(mode="after")
+    def _two_draws_differ_in_probabilities(self) -> Recipe:
+        for name, section in self.tasks.items() if self.train.r_drop else ():
+            several = section.type == "sequence-classification" and section.multi_label
+            if several or section.type in ("regression", "causal-lm"):
+                raise ValueError(
+                    f"train.r_drop: compares probabilities of which one label is right; tasks.{name} is no "
+                    "sequence-classification with one label and no token-classification; leave it out"
+                )
+        return self
+
     def sources_of(self, task: str) -> CorpusSection:
         """The corpus section of one task: its own sources, and what all tasks share."""
         own = [source for source in self.corpus.sources if source.task in (None, task)]

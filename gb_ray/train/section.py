@@ -81,6 +81,7 @@ class TrainSection(Section):
     clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
     balance: Literal["fixed", "uncertainty"] = Field("fixed", description="Of several tasks; fixed: by weight.")
     adversary: AdversarySection | None = Field(None, description="Absent: none.")
+    r_drop: float | None = Field(None, gt=0, description="Weight of how far two draws of dropout differ in answers.")
     bad_loss: BadLossSection = BadLossSection()
     workers: int | tuple[int, int] = Field(1, description="Processes, or [fewest, most]; with GPUs, one GPU each.")
     gpus: bool | Literal["auto"] = Field("auto", description="auto: when the cluster has enough of them.")
@@ -103,10 +104,15 @@ class TrainSection(Section):
         return self
 
     @property
+    def draws(self) -> int:
+        """How many times samples go through the model before the way back."""
+        return 2 if self.r_drop else 1
+
+    @property
     def passes(self) -> float:
-        """Times a step's arithmetic that one micro-batch takes."""
+        """How much arithmetic a step takes, as a multiple of one pass forward and backward."""
         # A gradient of the embeddings alone leaves out a third, that of the weights.
-        return 2 + (self.adversary.gradients - 1) * 2 / 3 if self.adversary else 1.0
+        return self.draws * (2 + (self.adversary.gradients - 1) * 2 / 3 if self.adversary else 1)
 
     @property
     def fewest(self) -> int:

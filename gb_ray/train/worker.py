@@ -17,7 +17,7 @@ from gb_ray.model import adapter, load, package, packing, several
 from gb_ray.model.hollow import Hollow
 from gb_ray.tasks.task import make
 from gb_ray.tasks.tokenizer import tokenizer
-from gb_ray.train import engine, skips
+from gb_ray.train import engine, r_drop, skips
 from gb_ray.train.adversary import Adversary
 from gb_ray.train.agreement import Agreement, shared
 from gb_ray.train.batch import Group, Layout, MicroBatch
@@ -49,12 +49,15 @@ class Worker:
             make(section, backbone, recipe.model.max_tokens, state=job.states.get(name))
             for name, section in recipe.tasks.items()
         )
-        self.objective = Objective(self.tasks, [section.weight for section in recipe.tasks.values()])
+        weights = [section.weight for section in recipe.tasks.values()]
+        self.objective = Objective(self.tasks, weights, recipe.train.r_drop)
         self.tokenizer = tokenizer(backbone)
         self.precision = _precision(recipe.train.precision)
         self.device = torch.device("cuda", torch.cuda.current_device()) if job.gpus else torch.device("cpu")
         found = restore(job)
         hollow = self._hollow()
+        if recipe.train.r_drop:
+            r_drop.check(hollow.model)
         if packed and all(packing.packs(hollow.model.config, task.architecture) for task in self.tasks):
             packing.pack(hollow.model)
         self.layout = Layout.of(hollow.model, self.tasks, self.device, together=job.zero != 3)
@@ -98,7 +101,8 @@ class Worker:
         once = last / self.world / len(micro.groups)
 
         def part(group: Group, model: Any) -> tuple[torch.Tensor, torch.Tensor]:
-            return self.objective.part(model(**group.inputs), group.targets, micro.weight, answers, once)
+            draws = [model(**group.inputs) for _ in range(self.job.recipe.train.draws)]
+            return self.objective.part(draws, group.targets, micro.weight, answers, once)
 
         if self.adversary:
             return self.adversary.backward(micro.groups, part, self.engine, last)

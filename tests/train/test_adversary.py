@@ -79,7 +79,7 @@ def test_it_moves_embeddings_that_are_frozen_too(job: Job) -> None:
 
 
 def test_steps_that_fgm_does_not_take_are_refused(content: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match="train.adversary: fgm takes one step"):
+    with pytest.raises(UserError, match=r"train\.adversary: fgm takes one step"):
         parse(content, ["train.adversary={method: fgm, steps: 3}"], "r.yaml")
 
 
