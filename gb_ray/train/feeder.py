@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
-from gb_ray.corpus.reading.reader import Reader
+from gb_ray.corpus.reading.reader import Reader, Sample
 from gb_ray.train.batch import Layout, MicroBatch
 from gb_ray.train.schedule import Step
+
+Change = Callable[[Step, Sample], Sample]
 
 
 class Share(NamedTuple):
@@ -27,8 +30,9 @@ class Prepared(NamedTuple):
 class Feeder:
     """One thread, which ends when nothing refers to the feeder any more, or with the process."""
 
-    def __init__(self, reader: Reader, layout: Layout, micro_tokens: int):
-        self._reader, self._layout, self._micro_tokens = reader, layout, micro_tokens
+    def __init__(self, reader: Reader, layout: Layout, micro_tokens: int, change: Change | None = None):
+        """`change` is what becomes of each sample before it is laid out."""
+        self._reader, self._layout, self._micro_tokens, self._change = reader, layout, micro_tokens, change
         self._thread = ThreadPoolExecutor(1, "feeder")
         self._ahead: tuple[Step, Future[Prepared]] | None = None
 
@@ -55,5 +59,7 @@ class Feeder:
 
     def _prepare(self, step: Step) -> Prepared:
         samples = self._reader.step(step.epoch, step.start, step.stop)
+        if self._change:
+            samples = [self._change(step, sample) for sample in samples]
         micro = self._layout.micro(samples, self._micro_tokens)
         return Prepared(micro, Share(len(micro), self._layout.answers(samples)))

@@ -29,6 +29,7 @@ from gb_ray.train.objective import Answers, Objective
 from gb_ray.train.orders import Order
 from gb_ray.train.run import write_json
 from gb_ray.train.schedule import Step, steps, steps_per_epoch
+from gb_ray.train.word_dropout import WordDropout
 
 
 class Worker:
@@ -61,7 +62,9 @@ class Worker:
         if packed and all(packing.packs(hollow.model.config, task.architecture) for task in self.tasks):
             packing.pack(hollow.model)
         self.layout = Layout.of(hollow.model, self.tasks, self.device, together=job.zero != 3)
-        self.feeder = Feeder(self.reader, self.layout, recipe.train.micro_tokens)
+        rate = recipe.train.word_dropout
+        hide = WordDropout(rate, self.tokenizer, recipe.seed) if rate else None
+        self.feeder = Feeder(self.reader, self.layout, recipe.train.micro_tokens, hide)
         self.engine = engine.start(hollow, job, self.precision, bool(found and found.world != self.world))
         against = recipe.train.adversary
         self.adversary = Adversary(self.engine.module, against) if against else None
