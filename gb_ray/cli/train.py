@@ -1,4 +1,4 @@
-"""Verbs that make a model: plan, finetune, register; and evaluate."""
+"""Verbs that make a model: plan, finetune, register, average; and evaluate."""
 
 from __future__ import annotations
 
@@ -90,6 +90,21 @@ def evaluate(call: Call) -> Outcome:
         return DONE, account, table.alone_lines(account)
     account |= {"against": describe(versions[1]), **results.beside(found[1], found[0])}
     return DONE, account, table.against_lines(account)
+
+
+def average(call: Call) -> Outcome:
+    """gb average MODEL MODEL ... --out DIR: one model whose weights are the mean of those of several."""
+    from gb_ray.model.average import average
+    from gb_ray.registry.card import card
+
+    versions = [resolved(call, model) for model in call.args.models]
+    named = {"name", "version", "uri", "run_id", "weights_sha256", "corpus_digest"}
+    out = call.args.out
+    manifest = average([one.path for one in versions], out, [one.model_dump(include=named) for one in versions])
+    (out / "README.md").write_text(card(manifest), encoding="utf-8")
+    account = {"path": str(out), "weights_sha256": manifest["weights_sha256"], "parents": manifest["parents"]}
+    lines = [f"model      {out}  sha256 {manifest['weights_sha256'][:16]}…, the mean of {len(versions)}"]
+    return DONE, account, [*lines, f"next       gb evaluate {out} --recipe RECIPE --against {call.args.models[0]}"]
 
 
 def _model_lines(account: dict[str, Any]) -> list[str]:
