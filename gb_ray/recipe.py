@@ -64,6 +64,16 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _left_out_words_have_no_labels(self) -> Recipe:
+        tagged = [name for name, section in self.tasks.items() if section.type == "token-classification"]
+        if self.train.word_deletion and tagged:
+            raise ValueError(
+                f"train.word_deletion: tags of tasks.{tagged[0]} are of words where they stand; "
+                "set train.word_dropout, which hides words in their places"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _two_draws_differ_in_probabilities(self) -> Recipe:
         for name, section in self.tasks.items() if self.train.r_drop else ():
             several = section.type == "sequence-classification" and section.multi_label

@@ -83,6 +83,7 @@ class TrainSection(Section):
     adversary: AdversarySection | None = Field(None, description="Absent: none.")
     r_drop: float | None = Field(None, gt=0, description="Weight of how far two draws of dropout differ in answers.")
     word_dropout: float = Field(0.0, ge=0, lt=1, description="Share of a text's tokens that is hidden, anew each time.")
+    word_deletion: float = Field(0.0, ge=0, lt=1, description="Share of a text's tokens left out, anew each time.")
     bad_loss: BadLossSection = BadLossSection()
     workers: int | tuple[int, int] = Field(1, description="Processes, or [fewest, most]; with GPUs, one GPU each.")
     gpus: bool | Literal["auto"] = Field("auto", description="auto: when the cluster has enough of them.")

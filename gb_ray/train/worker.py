@@ -17,7 +17,7 @@ from gb_ray.model import adapter, load, package, packing, several
 from gb_ray.model.hollow import Hollow
 from gb_ray.tasks.task import make
 from gb_ray.tasks.tokenizer import tokenizer
-from gb_ray.train import engine, r_drop, skips
+from gb_ray.train import engine, r_drop, skips, words
 from gb_ray.train.adversary import Adversary
 from gb_ray.train.agreement import Agreement, shared
 from gb_ray.train.batch import Group, Layout, MicroBatch
@@ -29,7 +29,6 @@ from gb_ray.train.objective import Answers, Objective
 from gb_ray.train.orders import Order
 from gb_ray.train.run import write_json
 from gb_ray.train.schedule import Step, steps, steps_per_epoch
-from gb_ray.train.word_dropout import WordDropout
 
 
 class Worker:
@@ -62,9 +61,8 @@ class Worker:
         if packed and all(packing.packs(hollow.model.config, task.architecture) for task in self.tasks):
             packing.pack(hollow.model)
         self.layout = Layout.of(hollow.model, self.tasks, self.device, together=job.zero != 3)
-        rate = recipe.train.word_dropout
-        hide = WordDropout(rate, self.tokenizer, recipe.seed) if rate else None
-        self.feeder = Feeder(self.reader, self.layout, recipe.train.micro_tokens, hide)
+        changes = words.changes(recipe.train, self.tokenizer, recipe.seed)
+        self.feeder = Feeder(self.reader, self.layout, recipe.train.micro_tokens, changes)
         self.engine = engine.start(hollow, job, self.precision, bool(found and found.world != self.world))
         against = recipe.train.adversary
         self.adversary = Adversary(self.engine.module, against) if against else None

@@ -1,9 +1,10 @@
-"""Which words are hidden follows from seed, step and sample: not from workers, micro-batches or layout."""
+"""Which words are hidden or left out follows from seed, step and sample: not from workers, micro-batches or layout."""
 
 from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import processes
@@ -13,6 +14,7 @@ from small_job import small_job
 
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.corpus.reading.reader import Reader, Sample
+from gb_ray.recipe import parse
 from gb_ray.section import UserError
 from gb_ray.tasks.section import SequenceClassificationSection
 from gb_ray.tasks.task import make
@@ -21,7 +23,7 @@ from gb_ray.train.batch import Group, Layout
 from gb_ray.train.feeder import Feeder
 from gb_ray.train.job import Job
 from gb_ray.train.schedule import Step
-from gb_ray.train.word_dropout import WordDropout
+from gb_ray.train.words import WordDeletion, WordDropout
 from gb_ray.train.worker import Worker
 
 STEP, LATER, NEXT_EPOCH = Step(0, 0, 0, 24), Step(1, 0, 24, 48), Step(3, 1, 0, 24)
@@ -32,7 +34,7 @@ Tokens = Counter[tuple[int, ...]]
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory, backbone: Path) -> Job:
-    return small_job(tmp_path_factory.mktemp("words"), backbone, zero=0, batch=24, word_dropout=0.3)
+    return small_job(tmp_path_factory.mktemp("words"), backbone, zero=0, batch=24, word_dropout=0.3, word_deletion=0.2)
 
 
 def test_the_share_is_hidden_and_special_tokens_stay(backbone: Path) -> None:
@@ -44,6 +46,30 @@ def test_the_share_is_hidden_and_special_tokens_stay(backbone: Path) -> None:
     assert found.dtype == np.int32
     all_special = LONG._replace(input_ids=np.full(1000, SEP, np.int32))
     assert (WordDropout(0.9, tokenizer(str(backbone)), 0)(STEP, all_special).input_ids == SEP).all()
+
+
+def test_the_share_is_left_out_and_the_rest_stays_in_order(backbone: Path) -> None:
+    leave_out = WordDeletion(0.3, tokenizer(str(backbone)), 0)
+    found = leave_out(STEP, LONG).input_ids
+    assert 0.68 < len(found) / len(LONG.input_ids) < 0.72
+    assert (found[0], found[-1]) == (CLS, SEP)
+    assert (np.diff(found[1:-1]) > 0).all() and set(found.tolist()) <= set(LONG.input_ids.tolist())
+    assert len(leave_out(LATER, LONG).input_ids) != len(found)
+    hidden = WordDropout(0.3, tokenizer(str(backbone)), 0)(STEP, LONG).input_ids != LONG.input_ids
+    assert set(LONG.input_ids[~hidden].tolist()) != set(found.tolist())
+
+
+def test_a_text_is_never_left_without_a_word(backbone: Path) -> None:
+    leave_out = WordDeletion(0.9, tokenizer(str(backbone)), 0)
+    for number in range(50):
+        word = Sample(str(number), np.array([CLS, 10, 11, SEP], np.int32), 0)
+        assert len(leave_out(STEP, word).input_ids) > 2
+
+
+def test_words_with_tags_are_not_left_out(content: dict[str, Any]) -> None:
+    overrides = ["train.word_deletion=0.1", "tasks.topic={type: token-classification}"]
+    with pytest.raises(UserError, match=r"train\.word_deletion: tags of tasks\.topic .* set train\.word_dropout"):
+        parse(content, overrides, "r.yaml")
 
 
 def test_other_words_are_hidden_in_another_step_epoch_sample_and_run(backbone: Path) -> None:
@@ -70,7 +96,7 @@ def test_a_mask_is_taken_before_the_unknown_token(backbone: Path) -> None:
 def test_workers_micro_batches_and_layouts_read_the_same(job: Job, step: Step) -> None:
     expected = read(job, step, workers=1, micro_tokens=10_000, packed=True)
     assert sum(expected.values()) == 24
-    assert all(UNKNOWN in tokens for tokens in expected if len(tokens) > 30)
+    assert all(UNKNOWN in tokens for tokens in expected if len(tokens) > 25)
     for workers, micro_tokens, packed in [(1, 64, False), (2, 64, True), (3, 200, False)]:
         assert read(job, step, workers, micro_tokens, packed) == expected
 
@@ -92,12 +118,13 @@ def begun(job: Job) -> tuple[Step, Tokens]:
 def read(job: Job, step: Step, workers: int, micro_tokens: int, packed: bool) -> Tokens:
     """The tokens of a step's samples, as all workers together lay them out."""
     task = make(SequenceClassificationSection(type="sequence-classification"), "unused", 64)
-    hide = WordDropout(0.3, tokenizer(job.recipe.model.path), job.recipe.seed)
+    loaded, seed = tokenizer(job.recipe.model.path), job.recipe.seed
+    changes = [WordDeletion(0.2, loaded, seed), WordDropout(0.3, loaded, seed)]
     found: Tokens = Counter()
     for worker in range(workers):
         reader = Reader(Corpus.open(job.corpora["topic"]), "train", job.recipe.seed, worker, workers)
         layout = Layout((task,), 0, packed, 0, torch.device("cpu"), together=True)
-        feeder = Feeder(reader, layout, micro_tokens, hide)
+        feeder = Feeder(reader, layout, micro_tokens, changes)
         micro = feeder.take(step, None).micro
         found.update(tokens for one in micro for group in one.groups for tokens in tokens_of(group))
         feeder.close()
