@@ -76,16 +76,20 @@ def evaluate(call: Call) -> Outcome:
     """gb evaluate MODEL --recipe R --split S: metrics on a split of the recipe's corpus, alone or beside another's."""
     from gb_ray.finetune import describe
     from gb_ray.inputs import corpora_digest
-    from gb_ray.measure import results, scores
+    from gb_ray.measure import ensemble, results
 
     inputs, split = call.inputs, call.args.split
     versions = [resolved(call, model) for model in (call.args.model, call.args.against) if model]
+    others = [resolved(call, model) for model in call.args.others]
     call.ray()
     corpora = inputs.built(call.home, call.progress)
     with call.progress.stage("evaluate"):
-        found = [scores.of_model(one.path, corpora, (split,), inputs.recipe.train.most) for one in versions]
+        answering = [[versions[0], *others], *([one] for one in versions[1:])]
+        workers = inputs.recipe.train.most
+        found = [ensemble.of_models([one.path for one in as_one], corpora, (split,), workers) for as_one in answering]
     digest = corpora_digest({name: corpus.manifest.digest for name, corpus in corpora.items()})
     account = {"model": describe(versions[0]), "corpus": digest, **results.alone(found[0])}
+    account |= {"with": [describe(one) for one in others]} if others else {}
     if len(versions) == 1:
         return DONE, account, table.alone_lines(account)
     account |= {"against": describe(versions[1]), **results.beside(found[1], found[0])}

@@ -52,18 +52,18 @@ class AdversarySection(Section):
 
     method: Literal["fgm", "pgd"] = Field("fgm", description="fgm: one step. pgd: `steps` smaller ones, a pass each.")
     radius: float = Field(1.0, gt=0, description="Largest L2 norm of the move, over all tokens of a sample.")
-    steps: int = Field(3, ge=2, description="Of pgd.")
+    steps: int | None = Field(None, ge=2, description="Of pgd. Absent: 3.")
 
     @model_validator(mode="after")
     def _agrees(self) -> "AdversarySection":
-        if self.method == "fgm" and "steps" in self.model_fields_set:
+        if self.method == "fgm" and self.steps is not None:
             raise ValueError("fgm takes one step: leave `steps` out, or set method to pgd")
         return self
 
     @property
     def gradients(self) -> int:
         """How often it asks where the loss grows."""
-        return self.steps if self.method == "pgd" else 1
+        return 1 if self.method == "fgm" else self.steps or 3
 
 
 class TrainSection(Section):

@@ -52,7 +52,7 @@ def job(tmp_path_factory: pytest.TempPathFactory, backbone: Path) -> Job:
 @pytest.mark.parametrize(
     ("section", "workers", "splits"),
     [
-        (FGM, 2, [(0, 4, False), (3, 1, True)]),
+        (FGM, 2, [(0, 4, False)]),
         (PGD, 2, [(0, 2, True), (2, 1, True)]),
         pytest.param(FGM, 3, ALL, marks=pytest.mark.chaos),
         pytest.param(PGD, 1, ALL, marks=pytest.mark.chaos),
@@ -69,6 +69,7 @@ def test_gradients_are_those_of_one_sample_at_a_time(
         assert worst(found, expected) < TOLERANCE, split
 
 
+@pytest.mark.chaos
 def test_it_moves_embeddings_that_are_frozen_too(job: Job) -> None:
     recipe = job.recipe.model_copy(update={"model": job.recipe.model.model_copy(update={"freeze_embeddings": True})})
     expected = one_by_one(job, PGD)
@@ -81,6 +82,12 @@ def test_it_moves_embeddings_that_are_frozen_too(job: Job) -> None:
 def test_steps_that_fgm_does_not_take_are_refused(content: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"train\.adversary: fgm takes one step"):
         parse(content, ["train.adversary={method: fgm, steps: 3}"], "r.yaml")
+
+
+def test_what_a_model_says_of_its_recipe_is_a_recipe(content: dict[str, Any]) -> None:
+    for section in ("{method: fgm}", "{method: pgd}", "{method: pgd, steps: 2}"):
+        found = parse(content, [f"train.adversary={section}"], "r.yaml")
+        assert parse(found.model_dump(mode="json"), [], "r.yaml") == found
 
 
 def one_by_one(job: Job, section: AdversarySection | None) -> Gradients:
@@ -106,8 +113,8 @@ def one_by_one(job: Job, section: AdversarySection | None) -> Gradients:
 
 def moved(loss: Any, shape: tuple[int, ...], section: AdversarySection) -> torch.Tensor:
     by = torch.zeros(shape, dtype=torch.float64)
-    length = section.radius if section.method == "fgm" else 2.5 * section.radius / section.steps
-    for _ in range(1 if section.method == "fgm" else section.steps):
+    length = section.radius if section.method == "fgm" else 2.5 * section.radius / section.gradients
+    for _ in range(section.gradients):
         by.requires_grad_()
         (slope,) = torch.autograd.grad(loss(by), by)
         by = by.detach() + length * slope / slope.norm()

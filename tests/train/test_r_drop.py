@@ -57,7 +57,7 @@ def job(tmp_path_factory: pytest.TempPathFactory, backbone: Path) -> Job:
 @pytest.mark.parametrize(
     ("workers", "splits"),
     [
-        (2, [(0, 2, True), (0, 4, False), (3, 1, True)]),
+        (2, [(0, 2, True), (0, 4, False)]),
         pytest.param(1, ALL, marks=pytest.mark.chaos),
         pytest.param(3, ALL, marks=pytest.mark.chaos),
     ],
