@@ -9,7 +9,7 @@ from typing import NamedTuple
 from gb_ray.corpus.reading.reader import Reader
 from gb_ray.train.batch import Layout, MicroBatch
 from gb_ray.train.schedule import Step
-from gb_ray.train.words import Change
+from gb_ray.train.word_dropout import Change
 
 
 class Share(NamedTuple):

@@ -17,7 +17,7 @@ from gb_ray.model import adapter, load, package, packing, several
 from gb_ray.model.hollow import Hollow
 from gb_ray.tasks.task import make
 from gb_ray.tasks.tokenizer import tokenizer
-from gb_ray.train import engine, r_drop, skips, words
+from gb_ray.train import engine, r_drop, skips, word_dropout
 from gb_ray.train.adversary import Adversary
 from gb_ray.train.agreement import Agreement, shared
 from gb_ray.train.batch import Group, Layout, MicroBatch
@@ -61,7 +61,7 @@ class Worker:
         if packed and all(packing.packs(hollow.model.config, task.architecture) for task in self.tasks):
             packing.pack(hollow.model)
         self.layout = Layout.of(hollow.model, self.tasks, self.device, together=job.zero != 3)
-        changes = words.changes(recipe.train, self.tokenizer, recipe.seed)
+        changes = word_dropout.changes(recipe.train, self.tokenizer, recipe.seed)
         self.feeder = Feeder(self.reader, self.layout, recipe.train.micro_tokens, changes)
         self.engine = engine.start(hollow, job, self.precision, bool(found and found.world != self.world))
         against = recipe.train.adversary

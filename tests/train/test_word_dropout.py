@@ -23,7 +23,7 @@ from gb_ray.train.batch import Group, Layout
 from gb_ray.train.feeder import Feeder
 from gb_ray.train.job import Job
 from gb_ray.train.schedule import Step
-from gb_ray.train.words import WordDeletion, WordDropout
+from gb_ray.train.word_dropout import WordDeletion, WordDropout
 from gb_ray.train.worker import Worker
 
 STEP, LATER, NEXT_EPOCH = Step(0, 0, 0, 24), Step(1, 0, 24, 48), Step(3, 1, 0, 24)
