@@ -196,6 +196,8 @@ def score(path: Path, home: Path, model: Path) -> float:
     from transformers import AutoModelForTokenClassification
 
     from gb_ray.corpus.reading.reader import Reader
+    from gb_ray.train.batch import Layout
+    from gb_ray.train.evaluate import groups
     from gb_ray.train.evaluate import score as scores
 
     inputs, corpus = opened(path, home)
@@ -203,7 +205,8 @@ def score(path: Path, home: Path, model: Path) -> float:
         samples = list(reader.once())
     loaded = AutoModelForTokenClassification.from_pretrained(model, dtype=torch.float32).eval()
     task = inputs.tasks["entity"]
-    scored = scores(loaded, task, samples)
+    laid = Layout.of(loaded, (task,))
+    scored = scores(loaded, laid, groups(laid, samples))[0]
     found = task.metrics([one[1] for one in scored], [one[2] for one in scored], corpus.manifest.labels)
     return float(found["entity_f1"])
 

@@ -55,33 +55,53 @@ class Recipe(Section):
                     f"tasks.{name}: causal-lm goes with no other task: its head is the backbone's own table of words, "
                     "and its model answers with a text; train it by itself"
                 )
+            if section.type == "embedding":
+                raise ValueError(
+                    f"tasks.{name}: embedding goes with no other task: its samples are pairs, and its loss compares "
+                    "all of a global batch; train it by itself"
+                )
             if not any(source.task == name for source in self.corpus.sources):
                 raise ValueError(f"tasks.{name}: no source is for it; name it as the `task` of one in corpus.sources")
         if self.train.balance == "uncertainty" and not several:
             raise ValueError("train.balance: uncertainty weighs several tasks, and this recipe has one; leave it out")
+        early = self.train.early_stop
+        if early and several and early.metric.partition(".")[0] not in self.tasks:
+            raise ValueError(
+                f"train.early_stop.metric: {early.metric!r} is of no task; of several it is TASK.METRIC, "
+                f"{next(iter(self.tasks))}.loss for one"
+            )
         if several and (self.model.adapter or self.model.trained != "all"):
             raise ValueError("model: adapter and trained are of one task; several tasks train the backbone they share")
         return self
 
     @model_validator(mode="after")
-    def _left_out_words_have_no_labels(self) -> Recipe:
-        tagged = [name for name, section in self.tasks.items() if section.type == "token-classification"]
-        if self.train.word_deletion and tagged:
-            raise ValueError(
-                f"train.word_deletion: tags of tasks.{tagged[0]} are of words where they stand; "
-                "set train.word_dropout, which hides words in their places"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _two_draws_differ_in_probabilities(self) -> Recipe:
-        for name, section in self.tasks.items() if self.train.r_drop else ():
+    def _what_makes_it_robust_suits_the_tasks(self) -> Recipe:
+        train = self.train
+        for name, section in self.tasks.items():
+            if section.type == "embedding" and (train.adversary or train.r_drop or train.word_dropout):
+                raise ValueError(
+                    f"train: adversary, r_drop and word_dropout are of samples by themselves, and tasks.{name}, an "
+                    "embedding, compares them; leave them out"
+                )
+            if train.word_deletion and section.type in ("token-classification", "causal-lm", "embedding"):
+                raise ValueError(
+                    f"train.word_deletion: tasks.{name}, {section.type}, asks for words where they stand; leave it out"
+                )
             several = section.type == "sequence-classification" and section.multi_label
-            if several or section.type in ("regression", "causal-lm"):
+            if train.r_drop and (several or section.type in ("regression", "causal-lm")):
                 raise ValueError(
                     f"train.r_drop: compares probabilities of which one label is right; tasks.{name} is no "
                     "sequence-classification with one label and no token-classification; leave it out"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _an_embedding_can_be_learnt(self) -> Recipe:
+        if any(section.type == "embedding" for section in self.tasks.values()):
+            if self.train.batch < 2:
+                raise ValueError("train.batch: embedding tells pairs from each other; expected 2 or more")
+            if self.model.trained == "head":
+                raise ValueError("model.trained: embedding has no head; write all, a number of layers, or patterns")
         return self
 
     def sources_of(self, task: str) -> CorpusSection:

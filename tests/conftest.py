@@ -115,3 +115,21 @@ def content(backbone: Path, rows_file: Path) -> dict[str, Any]:
 def recipe_file(content: dict[str, Any], tmp_path: Path) -> Path:
     """That recipe in a file, with a policy beside it."""
     return write_recipe(content, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def generative(tmp_path_factory: pytest.TempPathFactory, backbone: Path) -> Path:
+    """A GPT-2 with two layers and random weights that has no token for padding."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    from gb_ray.tasks.tokenizer import tokenizer
+
+    path = tmp_path_factory.mktemp("generative") / "tiny"
+    loaded = tokenizer(str(backbone))
+    torch.manual_seed(0)
+    size = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64}
+    GPT2LMHeadModel(GPT2Config(vocab_size=len(loaded), **size)).save_pretrained(path)
+    names = {"unk_token": "[UNK]", "bos_token": "[CLS]", "eos_token": "[SEP]"}
+    type(loaded)(tokenizer_object=loaded.backend_tokenizer, **names).save_pretrained(path)
+    return path

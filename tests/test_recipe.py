@@ -78,7 +78,10 @@ def test_an_unknown_key_like_no_other_lists_the_known_ones() -> None:
 
 def test_the_known_keys_of_a_task_are_those_of_its_type() -> None:
     said = refusal(with_key(["tasks", "topic", "zzz"], 1))
-    assert "known keys: label, label_smoothing, labels, multi_label, separator, text, type, weight" in said
+    assert (
+        "known keys: class_weights, focal, label, label_smoothing, labels, multi_label, separator, text, type, weight"
+        in said
+    )
 
 
 @pytest.mark.parametrize(
@@ -265,6 +268,11 @@ def two_tasks() -> dict[str, Any]:
         ),
         ("corpus.sources=[{uri: a.csv, task: topic}]", "r.yaml: tasks.entities: no source is for it"),
         ("tasks.topic={type: causal-lm, text: text}", "r.yaml: tasks.topic: causal-lm goes with no other task"),
+        ("tasks.topic={type: embedding}", "r.yaml: tasks.topic: embedding goes with no other task"),
+        (
+            "train.early_stop={metric: macro_f1}",
+            "r.yaml: train.early_stop.metric: 'macro_f1' is of no task; of several it is TASK.METRIC, topic",
+        ),
         ("tasks.Big={type: sequence-classification}", "r.yaml: tasks.Big: of several tasks each needs a name of a-z"),
     ],
 )
@@ -274,6 +282,20 @@ def test_several_tasks_that_do_not_fit_together_are_refused_by_key(override: str
 
 def test_a_balance_of_one_task_is_refused() -> None:
     assert refusal(SMALL, ["train.balance=uncertainty"]).startswith("r.yaml: train.balance: uncertainty weighs several")
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("train.batch=1", "r.yaml: train.batch: embedding tells pairs from each other; expected 2 or more"),
+        ("model.trained=head", "r.yaml: model.trained: embedding has no head"),
+        ("tasks.topic.temperature=0", "r.yaml: tasks.topic.temperature: Input should be greater than 0"),
+    ],
+)
+def test_what_an_embedding_cannot_be_trained_with_is_refused(override: str, expected: str) -> None:
+    pairs = with_key(["tasks", "topic"], {"type": "embedding"})
+    assert parse(copy.deepcopy(pairs), [], "r").train.batch == 32
+    assert refusal(pairs, [override]).startswith(expected)
 
 
 def test_each_task_has_the_corpus_of_its_own_sources() -> None:

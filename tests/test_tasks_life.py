@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,8 @@ from gb_ray.model import load, package
 from gb_ray.model.predictor import Predictor
 from gb_ray.progress import Progress
 from gb_ray.recipe import load as load_recipe
-from gb_ray.recipe import parse
-from gb_ray.section import UserError
-from gb_ray.tasks.tokenizer import tokenizer
 from gb_ray.train import run as runs
-from gb_ray.train.trainer import fit, require_workers
+from gb_ray.train.trainer import fit
 
 ROWS = 240
 TOPICS = list(WORDS)
@@ -110,6 +108,28 @@ def test_numbers_in_units_of_their_own(tmp_path: Path, backbone: Path, ray_up: s
 
 
 @pytest.mark.chaos
+def test_queries_learn_to_find_their_documents(tmp_path: Path, backbone: Path, ray_up: str) -> None:
+    """Words of a topic are to find its other words, which share no letter's piece with them but by chance."""
+    path = tmp_path / "rows.jsonl"
+    rows = [
+        {"query": f"{words[i]} {words[j]}", "document": f"{words[k]} {words[m]}", "topic": topic}
+        for topic, words in WORDS.items()
+        for i, j in product(range(3), repeat=2)
+        for k, m in product(range(3, 6), repeat=2)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"query": " ", "document": "x", "topic": "y"}]))
+    task = {"type": "embedding", "group": "topic"}
+    found = tune(tmp_path, backbone, path, task, epochs=8)
+    assert found["corpus"].manifest.funnel.reasons == {"query is empty": 1}
+    assert found["after"].keys() == {"recall_at_1", "recall_at_10", "mrr_at_10", "ndcg_at_10", "loss"}
+    assert found["after"]["mrr_at_10"] > 0.95 > 0.8 > found["before"]["mrr_at_10"]
+    predictor = Predictor(found["model"])
+    answers = predictor.predict(predictor.encode(["solar grid wind", "turbine", "fever dose"]))
+    solar, turbine, fever = (torch.tensor(answer["embedding"]) for answer in answers)
+    assert solar.norm() == pytest.approx(1) and solar @ turbine > solar @ fever + 0.5
+
+
+@pytest.mark.chaos
 def test_a_language_model_learns_to_respond(tmp_path: Path, generative: Path, ray_up: str) -> None:
     path = tmp_path / "rows.jsonl"
     rows = [{"prompt": f"{n} x", "response": "well well"} for n in range(ROWS)]
@@ -118,32 +138,5 @@ def test_a_language_model_learns_to_respond(tmp_path: Path, generative: Path, ra
     found = tune(tmp_path, generative, path, task, epochs=3)
     assert found["after"].keys() == {"loss", "perplexity", "bits_per_byte"}
     assert found["before"]["perplexity"] > 20 and found["after"]["perplexity"] < 3
-    with pytest.raises(UserError, match="this version answers with models of the other tasks"):
-        Predictor(found["model"])
-
-
-def test_what_is_not_answered_with_is_not_tuned(generative: Path, rows_file: Path) -> None:
-    """Said before anything is started."""
-    content = {
-        "name": "small",
-        "corpus": {"sources": [{"uri": str(rows_file)}]},
-        "tasks": {"chat": {"type": "causal-lm", "text": "text"}},
-        "model": {"path": str(generative)},
-    }
-    with pytest.raises(UserError, match="causal-lm corpus can be built and inspected"):
-        require_workers(parse(content, [], "recipe"))
-
-
-@pytest.fixture(scope="session")
-def generative(tmp_path_factory: pytest.TempPathFactory, backbone: Path) -> Path:
-    """A GPT-2 with two layers and random weights that has no token for padding."""
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    path = tmp_path_factory.mktemp("generative") / "tiny"
-    loaded = tokenizer(str(backbone))
-    torch.manual_seed(0)
-    size = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64}
-    GPT2LMHeadModel(GPT2Config(vocab_size=len(loaded), **size)).save_pretrained(path)
-    names = {"unk_token": "[UNK]", "bos_token": "[CLS]", "eos_token": "[SEP]"}
-    type(loaded)(tokenizer_object=loaded.backend_tokenizer, **names).save_pretrained(path)
-    return path
+    predictor = Predictor(found["model"])
+    assert predictor.predict(predictor.encode(["7 x"])) == [{"text": "well well"}]

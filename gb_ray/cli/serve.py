@@ -56,6 +56,11 @@ def _lines(answers: dict[str, Any]) -> list[str]:
 
 
 def _answer_line(answer: dict[str, Any]) -> str:
+    if "text" in answer:
+        return str(answer["text"])
+    if "embedding" in answer:
+        first = ", ".join(f"{value:.4f}" for value in answer["embedding"][:4])
+        return f"[{first}, ... {len(answer['embedding'])} numbers]"
     if "values" in answer:
         return ", ".join(f"{name} {value:.4g}" for name, value in answer["values"].items())
     if "labels" in answer:

@@ -21,7 +21,9 @@ def of_models(models: Sequence[Path], corpora: Mapping[str, Corpus], splits: tup
     Each is computed by itself. Their probabilities are averaged, or what they regress. Raises UserError for models of
     other tasks or labels than the first.
     """
-    for model in models:
+    for model in models if len(models) > 1 else ():
+        if any(task["type"] in ("causal-lm", "embedding") for task in package.read(model)["tasks"].values()):
+            raise UserError(f"{model}: models of causal-lm and embedding do not answer as one; average their weights")
         if _asked(model) != _asked(models[0]):
             raise UserError(f"{model}: its tasks and labels are not those of {models[0]}; they cannot answer as one")
     found = [of_model(model, corpora, splits, workers) for model in models]

@@ -11,16 +11,11 @@ from typing import Any
 import numpy as np
 
 from gb_ray.measure.bootstrap import AT_ONCE, SEED, Array, Summary, corrected, sums, without_one
+from gb_ray.tasks.base import sign
 
 PERMUTATIONS = 2000
 SMALLEST = 1e-12
 """Below this a difference is rounding."""
-_LESS_IS_BETTER = ("loss", "perplexity", "bits", "mae", "rmse")
-
-
-def sign(metric: str) -> int:
-    """1 when more of a metric is better, -1 when less is."""
-    return -1 if metric.partition("_")[0] in _LESS_IS_BETTER else 1
 
 
 def compare(a: Array, b: Array, summary: Summary, seed: int = SEED) -> dict[str, dict[str, Any]]:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from gb_ray.corpus.location import locate, verify
 from gb_ray.files import sha256
-from gb_ray.model import adapter, gguf
+from gb_ray.model import adapter, gguf, pooling
 from gb_ray.model.digest import ADAPTER, weights_digest
 from gb_ray.model.hollow import Hollow, located, stand_ins
 from gb_ray.model.section import ModelSection
@@ -189,15 +189,15 @@ def opened(
         model, found = kind.from_pretrained(source, use_safetensors=True, trust_remote_code=False, **options)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{folder}: cannot be opened as {architecture}: {str(error).splitlines()[0]}") from None
+    missing = set(found["missing_keys"])
+    if architecture == pooling.ARCHITECTURE:
+        pooling.pool(model)
+        missing &= model.state_dict().keys()
     # What the file lacks was drawn at random: right for a new head and its pooler, never for the rest.
-    drawn = sorted(
-        name
-        for name in found["missing_keys"]
-        if not changes.keys() & {"id2label", "config"} or _of_backbone(name, model)
-    )
+    drawn = sorted(name for name in missing if not changes.keys() & {"id2label", "config"} or _of_backbone(name, model))
     if drawn:
         raise UserError(f"{folder}: its weights lack {len(drawn)} tensors of {architecture}, {drawn[0]} for one")
-    return model, set(found["missing_keys"])
+    return model, missing
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -209,7 +209,8 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _of_backbone(name: str, model: Any) -> bool:
-    return name.startswith(f"{model.base_model_prefix}.") and ".pooler." not in name
+    inside = model.base_model is model or name.startswith(f"{model.base_model_prefix}.")
+    return inside and ".pooler." not in name
 
 
 def _from_hub(name: str, revision: str | None) -> Path:

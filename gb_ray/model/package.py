@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 from safetensors.torch import save_file
 
 from gb_ray.files import sha256
+from gb_ray.model import pooling
 from gb_ray.model.digest import ADAPTER, WEIGHTS, weights_digest
 from gb_ray.model.load import check_safe
 from gb_ray.section import UserError
@@ -46,6 +47,8 @@ def export(
         if adapter:
             (beside / WEIGHTS).rename(beside / ADAPTER)
         tokenizer.save_pretrained(beside)
+        if any(task.get("type") == "embedding" for task in manifest["tasks"].values()):
+            pooling.describe(model, manifest["max_tokens"], beside)
     return complete
 
 
@@ -56,6 +59,7 @@ def alike(
     with _whole(path, manifest) as (beside, complete):
         for name in read(parent)["files"]:
             if not name.endswith((".safetensors", ".safetensors.index.json")):
+                (beside / name).parent.mkdir(exist_ok=True)
                 shutil.copyfile(parent / name, beside / name)
         _write_weights(weights, beside, SHARD)
     return complete
@@ -69,7 +73,8 @@ def _whole(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[Path, dict[st
     try:
         beside.mkdir(parents=True)
         yield beside, complete
-        files = {file.name: sha256(file) for file in sorted(beside.iterdir())}
+        written = sorted(file for file in beside.rglob("*") if file.is_file())
+        files = {file.relative_to(beside).as_posix(): sha256(file) for file in written}
         complete |= {"format": 1, **manifest, "weights_sha256": weights_digest(files), "files": files}
         _write(beside, complete)
         shutil.rmtree(path, ignore_errors=True)

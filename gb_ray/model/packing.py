@@ -72,7 +72,7 @@ def of_samples(
     is that of a packed row, [1, tokens, hidden]; `rows` are the numbers of the samples that are wanted, if not all.
     """
     mean = getattr(backbone.config, "classifier_pooling", "cls") == "mean"
-    taken = (_mean if mean else _first)(hidden[0], segments)[:, None]
+    taken = (mean_of(hidden[0], segments).to(hidden.dtype) if mean else _first(hidden[0], segments))[:, None]
     taken = taken if rows is None else taken[rows]
     pooler = getattr(backbone, "pooler", None)
     return taken, None if pooler is None else pooler(taken)
@@ -82,8 +82,10 @@ def _first(hidden: torch.Tensor, segments: Segments) -> torch.Tensor:
     return hidden[segments.edges[:-1].long()]
 
 
-def _mean(hidden: torch.Tensor, segments: Segments) -> torch.Tensor:
+def mean_of(hidden: torch.Tensor, segments: Segments) -> torch.Tensor:
+    """float32 [samples, hidden]: the mean over each sample's tokens of [tokens, hidden]."""
     lengths = torch.tensor(segments.lengths, device=hidden.device)
-    owner = torch.repeat_interleave(torch.arange(len(lengths), device=hidden.device), lengths)
+    numbers = torch.arange(len(lengths), device=hidden.device)
+    owner = torch.repeat_interleave(numbers, lengths, output_size=len(hidden))
     sums = hidden.new_zeros(len(lengths), hidden.shape[1], dtype=torch.float32).index_add(0, owner, hidden.float())
-    return (sums / lengths[:, None]).to(hidden.dtype)
+    return sums / lengths[:, None]

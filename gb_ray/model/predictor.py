@@ -6,21 +6,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from gb_ray.model import load, package, several
 from gb_ray.model.several import Owners
-from gb_ray.section import UserError
 from gb_ray.tasks.causal_lm import CausalLm
+from gb_ray.tasks.embedding import Embedding
 from gb_ray.tasks.multi_label import MultiLabel
 from gb_ray.tasks.regression import Regression
 from gb_ray.tasks.sequence_classification import SequenceClassification
+from gb_ray.tasks.task import Task
 from gb_ray.tasks.token_classification import TokenClassification
 from gb_ray.tasks.tokenizer import padding, tokenizer
 
-Answering = SequenceClassification | MultiLabel | TokenClassification | Regression
+Answering = SequenceClassification | MultiLabel | TokenClassification | Regression | Embedding
 
 
 @dataclass(frozen=True)
@@ -52,11 +53,7 @@ class Predictor:
 
     def __init__(self, path: Path):
         self.manifest: dict[str, Any] = package.verify(path)
-        self.tasks: dict[str, Answering] = {}
-        for name, task in package.tasks_of(path, self.manifest).items():
-            if isinstance(task, CausalLm):
-                raise UserError(f"{path}: a causal-lm model; this version answers with models of the other tasks alone")
-            self.tasks[name] = task
+        self.tasks: dict[str, Task] = package.tasks_of(path, self.manifest)
         self.labels: dict[str, list[str]] = {name: self.manifest["tasks"][name]["labels"] for name in self.tasks}
         self._temperatures = [package.temperature(self.manifest, name) for name in self.tasks]
         if len(self.tasks) == 1:
@@ -77,15 +74,37 @@ class Predictor:
         """One answer a text, in order; the whole list is one padded batch."""
         if not encoded:
             return []
-        logits = self._logits(encoded)
+        first = next(iter(self.tasks.values()))
+        if isinstance(first, CausalLm):
+            return self._written(first, encoded)
+        logits, tasks = self._logits(encoded), cast(dict[str, Answering], self.tasks)
         answers = [
             {
                 name: task.answer(item.text, item.places[number], logits[number][place].numpy(), self.labels[name])
-                for number, (name, task) in enumerate(self.tasks.items())
+                for number, (name, task) in enumerate(tasks.items())
             }
             for place, item in enumerate(encoded)
         ]
         return answers if len(self.tasks) > 1 else [next(iter(answer.values())) for answer in answers]
+
+    def _written(self, task: CausalLm, encoded: list[Encoded]) -> list[dict[str, Any]]:
+        """What the model goes on with, the likeliest token each time: the same text is answered alike every time."""
+        rows = [item.rows[0] for item in encoded]
+        ids = torch.full((len(rows), max(map(len, rows))), self._pad, dtype=torch.int64)
+        mask = torch.zeros_like(ids)
+        for number, row in enumerate(rows):
+            # The new tokens stand side by side at the end.
+            ids[number, -len(row) :] = torch.tensor(row)
+            mask[number, -len(row) :] = 1
+        found = self.model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=task.section.new_tokens,
+            do_sample=False,
+            pad_token_id=self._pad,
+            eos_token_id=tokenizer(task.backbone).eos_token_id,
+        )
+        return [task.written(row) for row in found[:, ids.shape[1] :].tolist()]
 
     def _logits(self, encoded: list[Encoded]) -> tuple[torch.Tensor, ...]:
         """Of each task, those of each text."""

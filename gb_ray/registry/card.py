@@ -11,8 +11,22 @@ _CLASSES = {
     "sequence-classification": "AutoModelForSequenceClassification",
     "token-classification": "AutoModelForTokenClassification",
     "regression": "AutoModelForSequenceClassification",
+    "causal-lm": "AutoModelForCausalLM",
+}
+_TAGS = {
+    "sequence-classification": "text-classification",
+    "embedding": "sentence-similarity",
+    "causal-lm": "text-generation",
 }
 _SHOWN_LABELS = 50
+_POOLED = """The vector of a text is the mean of `last_hidden_state` over its tokens, special ones included, scaled to
+length 1. `modules.json` says so to sentence-transformers:
+
+```python
+from sentence_transformers import SentenceTransformer
+
+vectors = SentenceTransformer("PATH").encode(["a text"])
+```"""
 
 
 def card(manifest: dict[str, Any]) -> str:
@@ -44,7 +58,7 @@ def _front_matter(manifest: dict[str, Any], types: list[str]) -> str:
     # A page has one such tag: the first task's.
     fields = {
         "library_name": "transformers",
-        "pipeline_tag": "text-classification" if types[0] == "sequence-classification" else types[0],
+        "pipeline_tag": _TAGS.get(types[0], types[0]),
         "model_name": manifest["name"],
         "tags": ["gb_ray", *types],
     }
@@ -82,9 +96,8 @@ def _metrics(manifest: dict[str, Any]) -> str:
         for (split, task, metric), value in after.items()
     ]
     head = ["| split | task | metric | before | after | 95 % interval |", "|---|---|---|---:|---:|---:|"]
-    return "## Metrics\n\nOn the same samples; before is the backbone with a new, untrained head.\n\n" + "\n".join(
-        head + rows
-    )
+    said = "On the same samples; before is the backbone with a new, untrained head, or as it is where there is no head."
+    return f"## Metrics\n\n{said}\n\n" + "\n".join(head + rows)
 
 
 def _loading_several(manifest: dict[str, Any]) -> str:
@@ -115,6 +128,7 @@ gb predict models:/{name}@champion --text "a text"
 
 def _loading(manifest: dict[str, Any], type: str) -> str:
     name, cls = manifest["name"], _CLASSES.get(type, "AutoModel")
+    pooled = f"\n\n{_POOLED}" if type == "embedding" else ""
     return f"""## How to load it
 
 ```python
@@ -122,7 +136,7 @@ from transformers import {cls}, AutoTokenizer
 
 model = {cls}.from_pretrained("PATH")  # this directory
 tokenizer = AutoTokenizer.from_pretrained("PATH")
-```
+```{pooled}
 
 ```python
 import mlflow

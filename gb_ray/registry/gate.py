@@ -6,8 +6,8 @@ import math
 
 from pydantic import BaseModel, ConfigDict
 
-from gb_ray.measure.paired import sign
 from gb_ray.registry.section import Policy
+from gb_ray.tasks.base import sign
 
 
 class Check(BaseModel):

@@ -74,6 +74,8 @@ def signature(kinds: dict[str, str]) -> ModelSignature:
         "multi-label": {"labels": Array(text), "probabilities": Map(number)},
         "token-classification": {"entities": Array(entity)},
         "regression": {"values": Map(number)},
+        "embedding": {"embedding": Array(number)},
+        "causal-lm": {"text": text},
     }
     for kind in kinds.values():
         if kind not in outputs:

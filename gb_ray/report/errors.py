@@ -13,6 +13,7 @@ from gb_ray.corpus.catalogue.figures import visible
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.measure.scores import Scores
 from gb_ray.tasks.base import IGNORED
+from gb_ray.tasks.embedding import Embedding
 from gb_ray.tasks.multi_label import MultiLabel
 from gb_ray.tasks.regression import Regression
 from gb_ray.tasks.sequence_classification import SequenceClassification
@@ -68,6 +69,8 @@ def _answers(scores: Scores, place: int, fields: Row) -> tuple[str, str]:
         return labels[target], labels[int(logits.argmax())]
     if isinstance(task, MultiLabel):
         return _listed([labels[int(i)] for i in target]), _listed([labels[i] for i in np.flatnonzero(logits > 0)])
+    if isinstance(task, Embedding):
+        return _cut(fields.get("document", "")), ""
     if isinstance(task, Regression):
         own = task.scale.own(logits)
         return _listed([f"{one:.4g}" for one in target]), _listed([f"{one:.4g}" for one in own])
@@ -93,7 +96,7 @@ def _listed(names: list[str]) -> str:
 
 def _text(fields: Row) -> str:
     for name, value in fields.items():
-        if name in ("tokens", "text", "prompt", "messages"):
+        if name in ("tokens", "text", "prompt", "query", "messages"):
             plain = value if isinstance(value, str) else " ".join(map(_plain, value))
             rest = fields.get("response")
             return _cut(f"{plain} → {rest}" if rest else plain)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from math import nan
 
 import yaml
 
@@ -155,8 +156,10 @@ def _curves(facts: Facts) -> Iterator[Markup]:
     text = f"{account['steps']:,} steps, {account['samples_seen']:,} samples and {account['tokens_seen']:,} tokens on "
     yield element("p", f"{text}{account['workers']} workers with ZeRO {account['zero']} in {account['precision']}.")
     named = {"loss": "loss", "lr": "learning rate", "tokens_per_s": "tokens a second"}
+    if early := facts.manifest["recipe"]["train"].get("early_stop"):
+        named[f"validation_{early['metric']}"] = f"{early['metric']} of the validation split"
     if facts.journal:
-        curves = (charts.curve(name, [step[key] for step in facts.journal]) for key, name in named.items())
+        curves = (charts.curve(name, [step.get(key, nan) for step in facts.journal]) for key, name in named.items())
         yield element("div", *curves, class_="row")
 
 

@@ -20,8 +20,8 @@ class Answers(BaseModel):
 
     model: ModelIdentity
     answers: list[dict[str, Any]] = Field(
-        description="One a text, in order: label or labels and probabilities, entities, or values, as the task has it; "
-        "of a model of several tasks, that of each task under its name."
+        description="One a text, in order: label or labels and probabilities, entities, values, embedding or text, "
+        "as the task has it; of a model of several tasks, that of each task under its name."
     )
 
 

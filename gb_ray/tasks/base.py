@@ -17,8 +17,14 @@ from gb_ray.tasks.tokenizer import Tokeniser, tokeniser
 if TYPE_CHECKING:  # imported where it is used: workers that only tokenise start seconds sooner without it
     import torch
 
+    from gb_ray.corpus.reading.reader import Sample
+
 IGNORED = -100
 """The label of a token that nothing is asked of: special tokens, words after their first token, prompts."""
+
+HOW = {"label_smoothing", "focal", "class_weights", "weight"}
+"""Keys that say how a task is learnt: they decide nothing of the samples."""
+_LESS_IS_BETTER = ("loss", "perplexity", "bits", "mae", "rmse")
 
 
 class Base:
@@ -42,6 +48,19 @@ class Base:
     def prepare(self, corpus: Corpus) -> Self:
         """The task with its state, learnt from the train split unless it has one already. Raises UserError."""
         return self
+
+    texts_a_sample = 1
+    """Rows of the model that each sample takes."""
+
+    def rows(self, samples: list[Sample]) -> list[Sample]:
+        """What the model takes of samples as one text each; their labels are then those that `targets` takes."""
+        return samples
+
+    def joined(
+        self, scored: list[tuple[str, NDArray[np.floating], Any]]
+    ) -> list[tuple[str, NDArray[np.floating], Any]]:
+        """One entry a sample of (id, what was `kept`, label), of which there is one a row."""
+        return scored
 
     headline = "loss"
     """The metric by which models and parts of a split are ranked."""
@@ -138,8 +157,8 @@ class WholeText(Base):
         return self.tokeniser or tokeniser(self.backbone)
 
     def fingerprint(self) -> dict[str, Any]:
-        """See Encoder. How it is learnt decides nothing of the samples."""
-        section = self.section.model_dump(mode="json", exclude={"label_smoothing", "weight"})
+        """See Encoder."""
+        section = self.section.model_dump(mode="json", exclude=HOW)
         return {**section, "max_tokens": self.max_tokens, "min_chars": self.min_chars}
 
     def supervised(self, label: Any) -> int:
@@ -166,6 +185,11 @@ class PerToken(Base):
     def blank(self, tokens: int) -> NDArray[np.int32]:
         """The labels of a sample that only fills a place."""
         return np.full(tokens, IGNORED, np.int32)
+
+
+def sign(metric: str) -> int:
+    """1 when more of a metric is better, -1 when less is."""
+    return -1 if metric.partition("_")[0] in _LESS_IS_BETTER else 1
 
 
 def share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -95,9 +95,33 @@ class CausalLm(PerToken):
         samples = self._texts_alone(rows) if self.section.text else [self._sample(row) for row in rows]
         return {"input_ids": column([ids for ids, _ in samples]), "label": column([label for _, label in samples])}
 
+    def read(self, texts: list[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        """Tokens that an answer goes on from: a text, a prompt, or what the user of a chat says. No places.
+
+        Of more than `max_tokens` the last ones.
+        """
+        loaded = tokenizer(self.backbone)
+        found = []
+        for text in texts:
+            if self.section.messages:
+                chat_so_far = [{"role": "user", "content": text}]
+                ids = loaded.apply_chat_template(chat_so_far, add_generation_prompt=True, return_dict=True)["input_ids"]
+            else:
+                ids = loaded(f"{text}\n" if self.section.prompt else text)["input_ids"]
+                if ids and ids[-1] == loaded.eos_token_id:
+                    ids = ids[:-1]
+            # What goes on from nothing begins a text.
+            ids = ids[-self.max_tokens :] or [loaded.eos_token_id]
+            found.append((ids, [(0, 0)] * len(ids)))
+        return found
+
+    def written(self, ids: list[int]) -> dict[str, Any]:
+        """The answer of new tokens."""
+        return {"text": tokenizer(self.backbone).decode(ids, skip_special_tokens=True)}
+
     def fingerprint(self) -> dict[str, Any]:
         """See Encoder."""
-        section = self.section.model_dump(mode="json", exclude={"weight"})
+        section = self.section.model_dump(mode="json", exclude={"weight", "new_tokens"})
         found = {**section, "max_tokens": self.max_tokens, "min_chars": self.min_chars}
         if self.section.messages:
             written = chat.template(tokenizer(self.backbone), self.backbone)

@@ -14,6 +14,7 @@ from gb_ray.corpus.encoder import Reject
 from gb_ray.section import UserError
 from gb_ray.tasks.area import roc_auc
 from gb_ray.tasks.base import WholeText, macro_f1, share
+from gb_ray.tasks.imbalance import Imbalanced, focal
 from gb_ray.tasks.label import label_name
 from gb_ray.tasks.section import SequenceClassificationSection
 from gb_ray.tasks.tokenizer import column
@@ -25,7 +26,7 @@ ABSENT = -1
 """What fills up the list of a sample with fewer labels than another of its batch."""
 
 
-class MultiLabel(WholeText):
+class MultiLabel(Imbalanced, WholeText):
     """The task `sequence-classification` with `multi_label`. `backbone` is the folder of the tokenizer."""
 
     headline = "micro_f1"
@@ -34,15 +35,29 @@ class MultiLabel(WholeText):
     fields = pa.schema({"text": pa.string(), "label_names": pa.list_(pa.string())})
     samples = pa.schema({"input_ids": pa.list_(pa.int32()), "label": pa.list_(pa.int32())})
 
-    def __init__(self, section: SequenceClassificationSection, backbone: str, max_tokens: int, min_chars: int = 1):
+    def __init__(
+        self,
+        section: SequenceClassificationSection,
+        backbone: str,
+        max_tokens: int,
+        min_chars: int = 1,
+        state: dict[str, Any] | None = None,
+    ):
         self.section, self.backbone, self.max_tokens, self.min_chars = section, backbone, max_tokens, min_chars
+        self._state = state or {}
         self.columns = [section.text, section.label]
 
     def prepare(self, corpus: Corpus) -> Self:
-        """The task as it is. Raises UserError when no row of the corpus has a label."""
+        """See Imbalanced.prepare. Raises UserError also when no row of the corpus has a label."""
         if not corpus.manifest.labels:
             raise UserError(f"{corpus.uri}: no row has a label in {self.section.label!r}; there is nothing to learn")
-        return self
+        return super().prepare(corpus)
+
+    def _balanced(self, corpus: Corpus) -> list[float]:
+        """That a label is there counts as much, all over the train split, as that it is not."""
+        split = corpus.manifest.splits["train"]
+        there = [split.labels.get(label, 0) for label in corpus.manifest.labels]
+        return [(split.samples - count) / count if 0 < count < split.samples else 1.0 for count in there]
 
     def clean(self, row: dict[str, Any]) -> dict[str, Any]:
         """`text` and `label_names`, sorted, each once. Raises Reject."""
@@ -90,19 +105,22 @@ class MultiLabel(WholeText):
         return np.empty(0, np.int32)
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Binary cross entropy: the mean over labels, summed over samples (scalar).
+        """Binary cross entropy, or its focal loss: the mean over labels, summed over samples (scalar).
 
         Divided by the global count of samples, as the caller does, it is the mean over samples of the mean over labels.
+        A class weight is of a label that is there; that it is not counts 1.
         """
         import torch
 
         wanted = torch.zeros(len(targets), logits.shape[1] + 1, device=logits.device)
         # ABSENT goes to a column of its own, which is left out.
         wanted.scatter_(1, targets.where(targets != ABSENT, logits.shape[1]), 1.0)
-        per_label = torch.nn.functional.binary_cross_entropy_with_logits(
-            logits.float(), wanted[:, :-1], reduction="sum"
-        )
-        return per_label / logits.shape[1]
+        there = wanted[:, :-1]
+        losses = torch.nn.functional.binary_cross_entropy_with_logits(logits.float(), there, reduction="none")
+        losses = focal(losses, self.section.focal)
+        if weights := self._state.get("class_weights"):
+            losses = losses * (1 + there * (losses.new_tensor(weights) - 1))
+        return losses.sum() / logits.shape[1]
 
     def statistics(
         self, logits: list[NDArray[np.floating]], targets: list[Any], labels: list[str]

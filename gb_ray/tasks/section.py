@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from gb_ray.section import Section
 
+ClassWeights = Literal["balanced"] | dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] | None
 Labels = Annotated[list[str], Field(min_length=2)]
 # A metric is named after its target, and a tracking server takes no other characters in the name of a metric.
 Target = Annotated[str, Field(pattern=r"^[\w.\- /:]+$")]
@@ -29,6 +30,8 @@ class SequenceClassificationSection(Weighted):
         None, min_length=1, description="With multi_label: what stands between the labels of a cell of text, as in CSV."
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Of the label's certainty, shared out to all labels.")
+    focal: float = Field(0.0, ge=0, description="How much less what is answered well counts: gamma of the focal loss.")
+    class_weights: ClassWeights = Field(None, description="What an answer counts, by its label; absent, all alike.")
 
     @model_validator(mode="after")
     def _fit_together(self) -> "SequenceClassificationSection":
@@ -36,6 +39,8 @@ class SequenceClassificationSection(Weighted):
             raise ValueError("separator: goes with multi_label: true, and with nothing else")
         if self.label_smoothing and self.multi_label:
             raise ValueError("label_smoothing: is of one label a text, not of multi_label: true")
+        if self.label_smoothing and self.focal:
+            raise ValueError("focal: goes without label_smoothing, which makes no answer fully right")
         return self
 
 
@@ -46,6 +51,8 @@ class TokenClassificationSection(Weighted):
     tokens: str = Field("tokens", description="The column with the list of words.")
     tags: str = Field("tags", description="The column with the list of IOB2 tags, one a word.")
     labels: Labels | None = Field(None, description="The tag set; absent, the tags found in the sources, sorted.")
+    focal: float = Field(0.0, ge=0, description="How much less what is answered well counts: gamma of the focal loss.")
+    class_weights: ClassWeights = Field(None, description="What an answer counts, by its label; absent, all alike.")
 
 
 class RegressionSection(Weighted):
@@ -74,6 +81,7 @@ class CausalLmSection(Weighted):
     messages: str | None = Field(
         None, description="The column with a chat: a list of {role, content}; the assistant's messages are learnt."
     )
+    new_tokens: int = Field(64, ge=1, description="The most that the model writes as an answer.")
 
     @model_validator(mode="after")
     def _one_form(self) -> "CausalLmSection":
@@ -83,7 +91,19 @@ class CausalLmSection(Weighted):
         return self
 
 
+class EmbeddingSection(Weighted):
+    """A vector a text, learnt from pairs of texts that belong together."""
+
+    type: Literal["embedding"]
+    query: str = Field("query", description="The column with a text that asks.")
+    document: str = Field("document", description="The column with a text that should be found by it.")
+    group: str | None = Field(
+        None, description="The column with a group: its rows' documents are no wrong answers to each other's queries."
+    )
+    temperature: float = Field(0.05, gt=0, description="What cosines are divided by in the loss: less is sharper.")
+
+
 TaskSection = Annotated[
-    SequenceClassificationSection | TokenClassificationSection | RegressionSection | CausalLmSection,
+    SequenceClassificationSection | TokenClassificationSection | RegressionSection | CausalLmSection | EmbeddingSection,
     Field(discriminator="type"),
 ]

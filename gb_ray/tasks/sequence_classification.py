@@ -12,6 +12,7 @@ from gb_ray.corpus.clean.text import clean_text
 from gb_ray.corpus.encoder import Reject
 from gb_ray.tasks.area import roc_auc
 from gb_ray.tasks.base import WholeText, macro_f1
+from gb_ray.tasks.imbalance import Imbalanced
 from gb_ray.tasks.label import label_name
 from gb_ray.tasks.section import SequenceClassificationSection
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:  # imported where it is used: workers that only tokenise start
     import torch
 
 
-class SequenceClassification(WholeText):
+class SequenceClassification(Imbalanced, WholeText):
     """The task `sequence-classification`. `backbone` is the folder of the tokenizer."""
 
     chooses_one = True
@@ -29,8 +30,16 @@ class SequenceClassification(WholeText):
     fields = pa.schema({"text": pa.string(), "label_name": pa.string()})
     samples = pa.schema({"input_ids": pa.list_(pa.int32()), "label": pa.int32()})
 
-    def __init__(self, section: SequenceClassificationSection, backbone: str, max_tokens: int, min_chars: int = 1):
+    def __init__(
+        self,
+        section: SequenceClassificationSection,
+        backbone: str,
+        max_tokens: int,
+        min_chars: int = 1,
+        state: dict[str, Any] | None = None,
+    ):
         self.section, self.backbone, self.max_tokens, self.min_chars = section, backbone, max_tokens, min_chars
+        self._state = state or {}
         self.columns = [section.text, section.label]
 
     def clean(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -68,7 +77,9 @@ class SequenceClassification(WholeText):
         return 0
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Cross entropy summed over samples (scalar); the caller divides by the global count.
+        """Cross entropy as the section has it count (see Imbalanced.weighed), summed over samples (scalar).
+
+        The caller divides by the global count of samples.
 
         Smoothed labels after https://arxiv.org/abs/1512.00567, section 7: the label is certain but for a share, which
         all labels have alike.
@@ -76,7 +87,8 @@ class SequenceClassification(WholeText):
         import torch
 
         smoothing = self.section.label_smoothing
-        return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum", label_smoothing=smoothing)
+        losses = torch.nn.functional.cross_entropy(logits.float(), targets, reduction="none", label_smoothing=smoothing)
+        return self.weighed(losses, targets)
 
     def statistics(
         self, logits: list[NDArray[np.floating]], targets: list[Any], labels: list[str]

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from gb_ray.corpus.clean.text import clean_text, fold
 from gb_ray.corpus.encoder import Reject
-from gb_ray.tasks.base import IGNORED, PerToken, share
+from gb_ray.tasks.base import HOW, IGNORED, PerToken, share
+from gb_ray.tasks.imbalance import Imbalanced
 from gb_ray.tasks.section import TokenClassificationSection
 from gb_ray.tasks.sequence_classification import mean_choice, probabilities
 from gb_ray.tasks.tokenizer import column, needs_blank, tokenizer
@@ -28,7 +29,7 @@ if TYPE_CHECKING:  # imported where it is used: workers that only tokenise start
     import torch
 
 
-class TokenClassification(PerToken):
+class TokenClassification(Imbalanced, PerToken):
     """The task `token-classification`. `backbone` is the folder of the tokenizer."""
 
     chooses_one = True
@@ -37,8 +38,16 @@ class TokenClassification(PerToken):
     fields = pa.schema({"tokens": pa.list_(pa.string()), "tags": pa.list_(pa.string())})
     samples = pa.schema({"input_ids": pa.list_(pa.int32()), "label": pa.list_(pa.int32())})
 
-    def __init__(self, section: TokenClassificationSection, backbone: str, max_tokens: int, min_chars: int = 1):
+    def __init__(
+        self,
+        section: TokenClassificationSection,
+        backbone: str,
+        max_tokens: int,
+        min_chars: int = 1,
+        state: dict[str, Any] | None = None,
+    ):
         self.section, self.backbone, self.max_tokens, self.min_chars = section, backbone, max_tokens, min_chars
+        self._state = state or {}
         self.columns, self.text_columns = [section.tokens, section.tags], [section.tokens]
 
     def clean(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -110,18 +119,21 @@ class TokenClassification(PerToken):
 
     def fingerprint(self) -> dict[str, Any]:
         """See Encoder."""
-        return {**self.section.model_dump(mode="json", exclude={"weight"}), "max_tokens": self.max_tokens}
+        return {**self.section.model_dump(mode="json", exclude=HOW), "max_tokens": self.max_tokens}
 
     def kept(self, logits: NDArray[np.float32], label: Any) -> NDArray[np.floating]:
         """Without the padding."""
         return logits[: len(label)]
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Cross entropy summed over words (scalar); the caller divides by the global count."""
+        """Cross entropy as the section has it count (see Imbalanced.weighed), summed over words (scalar).
+
+        The caller divides by the global count of words.
+        """
         import torch
 
-        flat = logits.float().flatten(0, 1)
-        return torch.nn.functional.cross_entropy(flat, targets.flatten(), ignore_index=IGNORED, reduction="sum")
+        flat, tags = logits.float().flatten(0, 1), targets.flatten()
+        return self.weighed(torch.nn.functional.cross_entropy(flat, tags, ignore_index=IGNORED, reduction="none"), tags)
 
     def statistics(
         self, logits: list[NDArray[np.floating]], targets: list[Any], labels: list[str]

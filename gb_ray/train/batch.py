@@ -35,7 +35,7 @@ class Group:
     """What a model takes at once, and each task's targets.
 
     Packed: int64 [1, tokens] and where its samples lie. Padded: int64 [samples, longest] and a mask. With several tasks
-    also whose its samples are.
+    also whose its samples are. `outputs` is what the model gave for it, where it was asked already.
     """
 
     input_ids: torch.Tensor
@@ -44,6 +44,7 @@ class Group:
     position_ids: torch.Tensor | None = None
     segments: Segments | None = None
     owners: Owners | None = None
+    outputs: Any = None
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -150,9 +151,13 @@ class Layout:
         first = packing.first_position(model)
         return cls(tasks, pad, packing.is_packed(model), first, device or model.device, together)
 
+    def rows(self, samples: list[Sample]) -> list[Sample]:
+        """What the model takes of samples as one text each. A task whose samples are several stands alone."""
+        return self.tasks[0].rows(samples) if len(self.tasks) == 1 else samples
+
     def micro(self, samples: list[Sample], micro_tokens: int) -> list[MicroBatch]:
         """The micro-batches of samples."""
-        parts = layout(samples, micro_tokens, self.packed)
+        parts = layout(self.rows(samples), micro_tokens, self.packed)
         if not self.together:
             parts = [[group] for groups in parts for group in groups]
         return [MicroBatch([self.group(group) for group in groups]) for groups in parts]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,6 +37,9 @@ class Engine(Protocol):
     @property
     def module(self) -> torch.nn.Module:
         """The model, of which this worker may hold a part."""
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """In its block the model answers with the weights that are exported: the average, where one is kept."""
 
     def snapshot(self, path: Path) -> dict[str, Any]:
         """What a checkpoint in the folder `path` consists of: {name of a file of this worker: its state}.

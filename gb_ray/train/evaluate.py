@@ -54,19 +54,33 @@ def _score(
     model: Any = make_model().eval()
     if packing.packs(model.config, task.architecture):
         packing.pack(model)
-    return score(model, task, samples)
-
-
-@torch.inference_mode()
-def score(model: Any, task: Task, samples: list[Sample]) -> Scored:
-    """What the task keeps of each sample's logits. A model that was made to take packed rows gets them."""
     laid = Layout.of(model, (task,))
-    scored: Scored = []
-    for groups in layout(samples, task.tokens_at_once, laid.packed):
-        for group in groups:
-            batch = laid.group(group)
-            logits = model(**batch.inputs).logits.float().cpu()
-            rows = logits[0].split(batch.segments.lengths) if batch.segments and logits.ndim == 3 else logits
-            for sample, row in zip(group, rows, strict=True):
-                scored.append((sample.id, task.kept(row.numpy(), sample.label), sample.label))
-    return scored
+    return score(model, laid, groups(laid, samples))[0]
+
+
+def groups(laid: Layout, samples: list[Sample]) -> list[list[Sample]]:
+    """The samples of each pass through a model."""
+    at_once = min(task.tokens_at_once for task in laid.tasks)
+    return [group for parts in layout(laid.rows(samples), at_once, laid.packed) for group in parts]
+
+
+@torch.no_grad()
+def score(model: Any, laid: Layout, groups: list[list[Sample]], passes: int = 0) -> list[Scored]:
+    """By task, what it keeps of each of its samples' logits, in any order.
+
+    Where a pass is a collective, all workers must make as many `passes`: this one makes up what its groups lack.
+    """
+    scored: list[Scored] = [[] for _ in laid.tasks]
+    for group in groups:
+        batch = laid.group(group)
+        found = model(**batch.inputs).logits
+        for number, own in enumerate(found if isinstance(found, tuple) else (found,)):
+            task, logits = laid.tasks[number], own.float().cpu()
+            samples = [one for one in group if one.task == number]
+            if batch.segments and logits.ndim == 3 and samples:
+                logits = logits[0].split([len(one.input_ids) for one in samples])
+            for sample, row in zip(samples, logits, strict=True):
+                scored[number].append((sample.id, task.kept(row.numpy(), sample.label), sample.label))
+    for _ in range(len(groups), passes):
+        model(**laid.empty().groups[0].inputs)
+    return [task.joined(own) for task, own in zip(laid.tasks, scored, strict=True)]

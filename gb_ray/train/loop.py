@@ -15,6 +15,7 @@ from gb_ray.train.job import Job
 from gb_ray.train.orders import Orders
 from gb_ray.train.run import write_json
 from gb_ray.train.schedule import rate_factor
+from gb_ray.train.validation import Validation
 from gb_ray.train.worker import Worker
 
 FAILED = "failed.json"
@@ -50,6 +51,7 @@ def train(job: Job) -> None:
     worker = Worker(job)
     record.ready(worker)
     orders, guard, saver = Orders(job), Guard(job, worker), Saver(job, worker.engine)
+    validation = Validation(job, worker, record)
     progress = worker.progress
 
     for step in worker.steps():
@@ -62,18 +64,21 @@ def train(job: Job) -> None:
             factor = rate_factor(step.number, worker.total, section.schedule)
             worker.engine.step(factor)
             guard.judge_update(step, worker.engine.grad_norm)
-        progress = progress.after(step, agreed)
-        record.step(step, agreed, factor, worker.engine.grad_norm)
+        progress = validation.after(step, progress.after(step, agreed))
+        record.step(step, agreed, factor, worker.engine.grad_norm, validation.metrics)
 
-        last = progress.steps == worker.total
-        if agreed.save or agreed.stop or (progress.steps % section.checkpoint.every == 0 and not last):
+        last = progress.ended or progress.steps == worker.total
+        due = progress.is_best or progress.steps % section.checkpoint.every == 0
+        if agreed.save or agreed.stop or (due and not last):
             with record.spends("checkpoint", step):
                 saver.save(progress, wait=agreed.stop)
         if agreed.stop and not last:
             record.stopped(progress)
             return
+        if last:
+            break
 
     with record.spends("export"):
         saver.close()
-        worker.export(progress)
+        worker.export(validation.take_best(progress))
     record.close()

@@ -35,7 +35,8 @@ def groups(model: torch.nn.Module, section: TrainSection) -> list[dict[str, Any]
 
     With `layer_decay` the rate falls by that factor from layer to layer, away from the head.
     """
-    backbone = getattr(model, "base_model_prefix", "") + "."
+    # A model that has no head is its own backbone.
+    backbone = "" if getattr(model, "base_model", None) is model else getattr(model, "base_model_prefix", "") + "."
     depth = {} if section.layer_decay is None else depths(model)
     found: dict[tuple[bool, int, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():

@@ -60,6 +60,8 @@ class Table(nn.Embedding):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Embeddings [..., size] of ids [...]."""
+        if torch.is_grad_enabled():
+            self.rows.touch(input.flatten())
         found: torch.Tensor = _Lookup.apply(self.weight, input, self)
         return found
 
@@ -81,8 +83,6 @@ class _Lookup(torch.autograd.Function):
     def forward(ctx: Any, weight: torch.Tensor, ids: torch.Tensor, table: Table) -> torch.Tensor:
         ctx.table, flat = table, ids.flatten()
         ctx.save_for_backward(flat)
-        if weight.requires_grad:
-            table.rows.touch(flat)
         return weight.index_select(0, flat).to(table.dtype).view(*ids.shape, -1)
 
     @staticmethod

@@ -66,6 +66,14 @@ class AdversarySection(Section):
         return 1 if self.method == "fgm" else self.steps or 3
 
 
+class EarlyStopSection(Section):
+    """The validation split is measured while training goes on; the best step's weights are the model."""
+
+    metric: str = Field(description="One of the task's, or of several tasks TASK.METRIC.")
+    patience: int = Field(3, ge=1, description="Measurements in a row without a better one that end the run.")
+    every: int | None = Field(None, ge=1, description="Steps between measurements; absent, an epoch.")
+
+
 class TrainSection(Section):
     """How a corpus becomes weights. One step is one optimizer update over one global batch."""
 
@@ -84,7 +92,9 @@ class TrainSection(Section):
     r_drop: float | None = Field(None, gt=0, description="Weight of how far two draws of dropout differ in answers.")
     word_dropout: float = Field(0.0, ge=0, lt=1, description="Share of a text's tokens that is hidden, anew each time.")
     word_deletion: float = Field(0.0, ge=0, lt=1, description="Share of a text's tokens left out, anew each time.")
+    ema: float | None = Field(None, gt=0, lt=1, description="Of a moving average of the weights, the model; zero 0.")
     bad_loss: BadLossSection = BadLossSection()
+    early_stop: EarlyStopSection | None = Field(None, description="Absent: the model is that of the last step.")
     workers: int | tuple[int, int] = Field(1, description="Processes, or [fewest, most]; with GPUs, one GPU each.")
     gpus: bool | Literal["auto"] = Field("auto", description="auto: when the cluster has enough of them.")
     zero: Literal["auto", 0, 1, 2, 3] = Field("auto", description="ZeRO stage: what workers share out; 0: nothing.")
@@ -103,6 +113,8 @@ class TrainSection(Section):
             raise ValueError("offload.optimizer needs zero 1, 2 or 3")
         if self.offload.parameters != "none" and self.zero != 3:
             raise ValueError("offload.parameters needs zero 3")
+        if self.ema and (self.zero not in ("auto", 0) or self.offload.optimizer != "none"):
+            raise ValueError("ema needs zero 0 and no offload: set train.zero=0, or leave train.ema out")
         return self
 
     @property

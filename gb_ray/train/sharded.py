@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,10 @@ class Sharded:
         """The model, of which this worker may hold a part."""
         return self._engine.module
 
+    def averaged(self) -> AbstractContextManager[None]:
+        """No average is kept here."""
+        return nullcontext()
+
     def snapshot(self, path: Path) -> dict[str, Any]:
         """What a checkpoint in the folder `path` consists of: {name of a file of this worker: its state}.
 
@@ -93,8 +98,18 @@ class Sharded:
     def load(self, found: Checkpoint) -> None:
         """Take up weights and optimizer state; every worker calls it."""
         tag = "universal" if found.world != self.world else checkpoint.STATE
+        # Other workers may have saved it than those whose checkpoint this attempt began with.
+        self._engine._config.load_universal_checkpoint = tag == "universal"
+        rules = [{key: group[key] for key in group.keys() - {"params"}} for group in self._wrapped.param_groups]
         with loadable(self._wrapped):
             self._engine.load_checkpoint(str(found.path), tag=tag, load_module_strict=False)
+        # From a universal checkpoint of stage 3 every group gets the rules of the first, which has no weight decay, and
+        # all of them one counter of steps, which each would then count up.
+        for group, rule in zip(self._wrapped.param_groups, rules, strict=True):
+            group.update(rule)
+        for state in self._wrapped.state.values():
+            if torch.is_tensor(state.get("step")):
+                state["step"] = state["step"].clone()
 
     def weights(self, untrained: Callable[[str], torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
         """(name, tensor) of all that an exported model holds, one whole fp32 tensor at a time.

@@ -91,13 +91,7 @@ def fit(
 
 
 def require_workers(recipe: Recipe) -> None:
-    """Raises UserError for a task that is not trained, or when this Ray has too few CPUs or GPUs for the workers."""
-    for name, section in recipe.tasks.items():
-        if section.type == "causal-lm":
-            raise UserError(
-                f"tasks.{name}: a causal-lm corpus can be built and inspected (gb corpus build, gb corpus show), "
-                "but this version does not train on it"
-            )
+    """Raises UserError when this Ray has too few CPUs or GPUs for the workers."""
     workers = recipe.train.fewest
     gpus = workers if use_gpus(recipe) else 0
     machine.require(workers, gpus, f"train.workers={workers}", "set train.workers to what there is")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch.distributed as dist
 from gb_ray.model.hollow import Hollow
 from gb_ray.model.recompute import recompute
 from gb_ray.train import optimizer
+from gb_ray.train.average import Average
 from gb_ray.train.checkpoints.checkpoint import STATE, Checkpoint
 from gb_ray.train.checkpoints.copied import copied
 from gb_ray.train.engine import DTYPES
@@ -41,6 +43,7 @@ class Whole:
         self._owners = [*inner, *([words.weight] if words else [])]
         self._clip, self._norm, self._model = section.clip, 0.0, model
         self._scale = Scale(precision)
+        self._average = Average(self._trained, section.ema) if section.ema else None
         self._copy: dict[str, Any] | None = None
 
     def __call__(self, **inputs: Any) -> Any:
@@ -71,6 +74,11 @@ class Whole:
         self._optimizer.step()
         for owner in self._owners:
             owner.grad = None
+        if self._average:
+            self._average.follow()
+        self._refresh()
+
+    def _refresh(self) -> None:
         if self._rounded:
             self._rounded.refresh()
 
@@ -84,6 +92,18 @@ class Whole:
         """The model."""
         return self._model
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """See `Engine.averaged`."""
+        if not self._average:
+            yield
+            return
+        self._average.swap()
+        self._refresh()
+        yield
+        self._average.swap()
+        self._refresh()
+
     def snapshot(self, path: Path) -> dict[str, Any]:
         """{name of a file in the checkpoint's folder: a copy of the state}; only rank 0 has one.
 
@@ -92,6 +112,8 @@ class Whole:
         if dist.get_rank():
             return {}
         state = {"weights": self._trained, "optimizer": self._optimizer.state_dict(), "scale": self._scale.state()}
+        if self._average:
+            state["average"] = self._average.state()
         self._copy = copied(state, self._copy)
         return {FILE: self._copy}
 
@@ -102,13 +124,15 @@ class Whole:
             parameter.data.copy_(state["weights"][name])
         self._optimizer.load_state_dict(state["optimizer"])
         self._scale.load(state["scale"])
-        if self._rounded:
-            self._rounded.refresh()
+        if self._average:
+            self._average.load(state["average"])
+        self._refresh()
 
     def weights(self, untrained: Callable[[str], torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
         """See `Engine.weights`."""
+        found = self._average.values if self._average else self._trained
         for name, _ in self._model.named_parameters():
-            yield name, self._trained[name].detach() if name in self._trained else untrained(name)
+            yield name, found[name].detach() if name in found else untrained(name)
         kept = self._model.state_dict().keys()
         yield from ((name, buffer) for name, buffer in self._model.named_buffers() if name in kept)
 

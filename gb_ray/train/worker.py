@@ -15,6 +15,7 @@ from gb_ray.corpus.corpus import Corpus
 from gb_ray.corpus.reading.reader import Reader
 from gb_ray.model import adapter, load, package, packing, several
 from gb_ray.model.hollow import Hollow
+from gb_ray.tasks.embedding import Embedding
 from gb_ray.tasks.task import make
 from gb_ray.tasks.tokenizer import tokenizer
 from gb_ray.train import engine, r_drop, skips, word_dropout
@@ -23,6 +24,7 @@ from gb_ray.train.agreement import Agreement, shared
 from gb_ray.train.batch import Group, Layout, MicroBatch
 from gb_ray.train.checkpoints.checkpoint import Progress
 from gb_ray.train.checkpoints.restore import restore
+from gb_ray.train.contrast import contrasted
 from gb_ray.train.feeder import Feeder, Share
 from gb_ray.train.job import Job
 from gb_ray.train.objective import Answers, Objective
@@ -76,6 +78,8 @@ class Worker:
     def steps(self) -> Iterator[Step]:
         """The steps that are left."""
         train = self.job.recipe.train
+        if self.progress.ended:
+            return
         found = steps(self.reader.samples_per_epoch, train.batch, train.epochs, first=self.progress.steps)
         left_out = skips.numbers(self.job.run)
         left = (step for step in found if step.number not in left_out)
@@ -96,13 +100,17 @@ class Worker:
     def gradients(self, step: Step, micro: list[MicroBatch], answers: Answers) -> float:
         """Compute the gradients of a step, whose means are over `answers`. Returns this worker's part of its loss."""
         _seed(self.job.recipe.seed, step.number, self.rank)
+        if isinstance(self.tasks[0], Embedding):
+            micro = contrasted(self.engine, self.tasks[0], micro)
+            _seed(self.job.recipe.seed, step.number, self.rank)
         return float(sum(self._backward(m, answers, last=i == len(micro)) for i, m in enumerate(micro, 1)))
 
     def _backward(self, micro: MicroBatch, answers: Answers, last: bool) -> torch.Tensor:
         once = last / self.world / len(micro.groups)
 
         def part(group: Group, model: Any) -> tuple[torch.Tensor, torch.Tensor]:
-            draws = [model(**group.inputs) for _ in range(self.job.recipe.train.draws)]
+            known = group.outputs is not None
+            draws = [group.outputs if known else model(**group.inputs) for _ in range(self.job.recipe.train.draws)]
             return self.objective.part(draws, group.targets, micro.weight, answers, once)
 
         if self.adversary:
@@ -143,6 +151,7 @@ class Worker:
                     "steps": progress.steps,
                     "samples_seen": progress.samples,
                     "tokens_seen": progress.tokens,
+                    **progress.measured,
                     "padding": round(1 - progress.tokens / progress.computed, 4),
                     "precision": self.precision,
                     "layout": "packed" if self.layout.packed else "padded",

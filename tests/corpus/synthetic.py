@@ -34,9 +34,10 @@ def make_corpus(
 ) -> Corpus:
     """Write a corpus with `samples[split]` = [(weight, samples) of each stratum] under `path`; about 200,000 a second.
 
-    Lengths are uniform in [tokens[0], tokens[1]]. A label is a class, one class a token (`label="tokens"`) or two
-    numbers (`label="values"`); only the first are counted in the manifest. Of an id (32 hex digits) the last 16 say
-    where the sample belongs, see `place`. Splits that are not named are empty. Stratum k comes from source k.
+    Lengths are uniform in [tokens[0], tokens[1]]. A label is a class, one class a token (`label="tokens"`), two
+    numbers (`label="values"`), or those of a pair of texts, the first with a third of the tokens (`label="pairs"`);
+    only the first are counted in the manifest. Of an id (32 hex digits) the last 16 say where the sample belongs, see
+    `place`. Splits that are not named are empty. Stratum k comes from source k.
     """
     path.mkdir(parents=True)
     splits = {
@@ -206,6 +207,10 @@ def _labels(kind: str, draw: np.random.Generator, ids: NDArray[np.int32], offset
     if kind == "values":
         pairs = pa.array(draw.random(2 * count, np.float32))
         return pa.ListArray.from_arrays(pa.array(np.arange(0, 2 * count + 1, 2, np.int32)), pairs)
+    if kind == "pairs":
+        of_query = np.maximum(1, np.diff(offsets) // 3)
+        numbers = np.column_stack([of_query, draw.integers(0, 12, count), draw.integers(0, 30, count)])
+        return pa.array(numbers.tolist(), pa.list_(pa.int64()))
     return pa.array(draw.integers(0, len(LABELS), count, np.int32))
 
 

@@ -1,4 +1,4 @@
-"""Exported models of both tasks."""
+"""Exported models of several tasks."""
 
 from __future__ import annotations
 
@@ -11,13 +11,19 @@ import torch
 
 from gb_ray.model import load, package
 from gb_ray.model.section import ModelSection
-from gb_ray.tasks.section import SequenceClassificationSection, TaskSection, TokenClassificationSection
+from gb_ray.tasks.section import (
+    EmbeddingSection,
+    SequenceClassificationSection,
+    TaskSection,
+    TokenClassificationSection,
+)
 from gb_ray.tasks.task import make
 from gb_ray.tasks.tokenizer import tokenizer
 
 SECTIONS: dict[str, tuple[TaskSection, list[str]]] = {
     "topics": (SequenceClassificationSection(type="sequence-classification"), ["energy", "health", "water"]),
     "entities": (TokenClassificationSection(type="token-classification"), ["O", "B-LOC", "I-LOC"]),
+    "vectors": (EmbeddingSection(type="embedding"), []),
 }
 
 
@@ -29,10 +35,11 @@ def export(backbone: Path) -> Callable[[str, Path], Any]:
         section, labels = SECTIONS[name]
         model = load.new(ModelSection(path=str(backbone)), make(section, str(backbone), 32), labels, 0)
         with torch.no_grad():
-            model.classifier.weight.mul_(50)
+            if name != "vectors":
+                model.classifier.weight.mul_(50)
             if name == "entities":
                 model.classifier.bias[0] = -100  # every word is in an entity
-        described = {"section": section.model_dump(mode="json"), "labels": labels}
+        described = {"type": section.type, "section": section.model_dump(mode="json"), "labels": labels}
         package.export(model, tokenizer(str(backbone)), {"tasks": {name: described}, "max_tokens": 32}, path)
         return model.eval()
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+from transformers import BertConfig, BertForSequenceClassification, BertModel, PreTrainedTokenizerFast
 
 from gb_ray.model import package
 
@@ -21,8 +21,8 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "rain", "sun", "wind"]
 LABELS = ["bad", "good"]
 
 
-def export_model(path: Path, run_id: str, seed: int = 0, name: str = "weather") -> Path:
-    """A random classifier of one layer, exported as a run would."""
+def export_model(path: Path, run_id: str, seed: int = 0, name: str = "weather", embeds: bool = False) -> Path:
+    """A random classifier of one layer, or a model that embeds, exported as a run would."""
     torch.manual_seed(seed)
     config = BertConfig(
         vocab_size=len(WORDS), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
@@ -34,21 +34,17 @@ def export_model(path: Path, run_id: str, seed: int = 0, name: str = "weather") 
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=words, unk_token="[UNK]", pad_token="[PAD]", cls_token="[CLS]", sep_token="[SEP]"
     )
+    kind, labels = ("embedding", []) if embeds else ("sequence-classification", LABELS)
+    model = BertModel(config, add_pooling_layer=False) if embeds else BertForSequenceClassification(config)
     manifest = {
         "name": name,
         "run_id": run_id,
         "corpus_digest": "c" * 64,
         "max_tokens": 32,
-        "tasks": {
-            "tone": {
-                "type": "sequence-classification",
-                "labels": LABELS,
-                "section": {"type": "sequence-classification"},
-            }
-        },
+        "tasks": {"tone": {"type": kind, "labels": labels, "section": {"type": kind}}},
         "metrics": {"test": {"tone": {"accuracy": 0.9}}},
     }
-    package.export(BertForSequenceClassification(config), tokenizer, manifest, path)
+    package.export(model, tokenizer, manifest, path)
     return path
 
 

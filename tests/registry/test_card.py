@@ -31,6 +31,13 @@ def test_it_says_what_is_not():
     assert "Not recorded." in text and "quality is unknown" in text
 
 
+def test_it_says_how_vectors_are_made():
+    text = card(MANIFEST | {"tasks": {"near": {"type": "embedding", "labels": []}}})
+    assert yaml.safe_load(text.split("---")[1])["pipeline_tag"] == "sentence-similarity"
+    assert "import AutoModel, AutoTokenizer" in text and "the mean of `last_hidden_state`" in text
+    assert "last_hidden_state" not in card(MANIFEST)
+
+
 def test_it_says_how_sure_a_metric_and_a_probability_are():
     known = {"intervals": {"test": {"tone": {"accuracy": [0.88, 0.93]}}}}
     fitted = {"temperature": 0.72, "test_ece": {"before": 0.11, "after": 0.013}}

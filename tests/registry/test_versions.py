@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 from registry_support import LABELS, export_model
 
+from gb_ray.model.predictor import Predictor
 from gb_ray.registry import pyfunc_model, records
 from gb_ray.registry.tracking import Tracking
 from gb_ray.registry.versions import register, resolve
@@ -41,6 +42,20 @@ def test_mlflow_itself_opens_it(tracking, new_export):
     assert sum(answers["probabilities"][0].values()) == pytest.approx(1)
     assert model.predict({"text": "rain"})["label"][0] == answers["label"][0]
     assert model.metadata.signature == pyfunc_model.signature({"goal": "sequence-classification"})
+
+
+def test_mlflow_answers_with_vectors(home, tracking):
+    import mlflow
+
+    run_id = tracking.start_run("near", "run", {}, {})
+    version = register(tracking, export_model(home / "near", run_id, name="near", embeds=True), run_id)
+    model = mlflow.pyfunc.load_model(str(version.path.parent.parent))
+    answers = model.predict(pd.DataFrame({"text": ["rain", "sun wind"]}))
+    predictor = Predictor(version.path)
+    assert list(answers.columns) == ["embedding"]
+    expected = [answer["embedding"] for answer in predictor.predict(predictor.encode(["rain", "sun wind"]))]
+    assert answers["embedding"].tolist() == expected and sum(x * x for x in expected[0]) == pytest.approx(1)
+    assert model.metadata.signature == pyfunc_model.signature({"near": "embedding"})
 
 
 def test_the_weights_are_linked_and_nothing_is_left_in_the_working_directory(home, tracking, new_export, monkeypatch):

@@ -43,7 +43,7 @@ def run(tmp_path: Path, backbone: Path) -> Run:
     described = {"type": section.type, "labels": LABELS, "section": section.model_dump(mode="json")}
     known = {"name": "topics <i>", "run_id": "r1", "tasks": {"topic": described}, "max_tokens": 32}
     known |= {"corpus_digest": "c" * 64, "recipe_digest": "d" * 64, "code": {"version": "0", "sha256": "e" * 64}}
-    known |= {"recipe": {"name": "topics", "train": {"epochs": 2}}}
+    known |= {"recipe": {"name": "topics", "train": {"epochs": 2, "early_stop": {"metric": "macro_f1"}}}}
     model = load.new(ModelSection(path=str(backbone)), task, LABELS, 0)
     package.export(model, tokenizer(str(backbone)), known, made.model)
 
@@ -65,6 +65,7 @@ def run(tmp_path: Path, backbone: Path) -> Run:
     write_json(made.path / "lives" / "0001.json", life)
     steps = [*range(6), *range(4, 10)]
     lines = [{"step": s, "time": s, "metrics": {"loss": 3 - s / 5, "lr": 0.1, "tokens_per_s": 9.0}} for s in steps]
+    lines[5]["metrics"] |= {"validation_macro_f1": 0.5}
     made.journal.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 10, "ti')
     funnel = {"read": 321, "filtered": 7, "quarantined": 1, "dropped": 0, "duplicates": 2, "near_duplicates": 0}
     corpus = {"path": str(tmp_path / "gone"), "digest": "c" * 64, **funnel, "leaks": 0, "samples": 311}

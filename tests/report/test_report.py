@@ -65,6 +65,7 @@ def test_it_has_the_figures_of_the_run(page: Page, run: Run) -> None:
         assert f"{value:.3f}" in page.text
     low, high = account["intervals"]["test"]["topic"]["accuracy"]
     assert f"{low:.3f} to {high:.3f}" in page.text
+    assert "macro_f1 of the validation split" in page.text
     for fact in ("10 steps", "262 samples", "4,567 tokens", "321", "models:/topics/4", "started 2 times"):
         assert fact in page.text
     assert f"{account['calibration']['topic']['temperature']:.3f}" in page.text

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from gb_ray.corpus.encoder import Encoder, Reject
 from gb_ray.tasks.section import (
     CausalLmSection,
+    EmbeddingSection,
     RegressionSection,
     SequenceClassificationSection,
     TokenClassificationSection,
@@ -31,10 +32,11 @@ SECTIONS = {
     "texts": CausalLmSection(type="causal-lm", text="text"),
     "responses": CausalLmSection(type="causal-lm", prompt="prompt", response="response"),
     "chats": CausalLmSection(type="causal-lm", messages="messages"),
+    "pairs": EmbeddingSection(type="embedding", group="group"),
 }
 TASKS = st.sampled_from(list(SECTIONS))
 VOCABULARY = """
-    text label tokens tags load price prompt response messages max_tokens
+    text label query document group tokens tags load price prompt response messages max_tokens
     is has have are not null empty expected a an or of no in within too under as to that
     unknown role NUL character UTF-8 list fraction number large finite many words tag IOB2 message without content
     control token the model assistant nothing learn str int float bool dict NoneType
@@ -55,6 +57,9 @@ PLAUSIBLE: dict[str, st.SearchStrategy[Any]] = {
     "text": words,
     "prompt": words,
     "response": words,
+    "query": words,
+    "document": words,
+    "group": words | st.integers(),
     "label": words | st.lists(words, max_size=3) | st.integers(),
     "tokens": st.lists(words, min_size=1, max_size=3),
     "tags": st.lists(st.sampled_from(["O", "B-A", "I-A"]) | words, min_size=1, max_size=3),
@@ -91,7 +96,7 @@ def test_any_row_becomes_a_sample_or_is_refused(tasks: dict[str, Encoder], name:
     assert task.text(fields) and task.identity(fields) and isinstance(task.stratum(fields), str)
     columns = task.encode(again, sorted(task.labels_of(fields)))
     made = pa.table([pa.array(columns[field.name], field.type) for field in task.samples], task.samples)
-    assert len(made) == 1 and 1 <= len(made["input_ids"][0]) <= 64
+    assert len(made) == 1 and 1 <= len(made["input_ids"][0]) <= 64 * task.texts_a_sample
 
 
 @given(name=TASKS, row=ROWS)
@@ -121,7 +126,7 @@ def test_a_change_reaches_every_text_and_nothing_else(
 
 def _texts(fields: dict[str, Any]) -> list[str]:
     """Every text of clean fields, whatever the task."""
-    plain = [fields[name] for name in ("text", "prompt", "response") if name in fields]
+    plain = [fields[name] for name in ("text", "query", "document", "prompt", "response") if name in fields]
     return [*plain, *fields.get("tokens", []), *(message["content"] for message in fields.get("messages", []))]
 
 

@@ -55,6 +55,7 @@ def test_a_model_without_weights_counts_the_same() -> None:
 def test_recomputation_does_the_forward_pass_twice() -> None:
     assert hardware_flops(6.0, recompute=True) == pytest.approx(8.0)
     assert hardware_flops(6.0, recompute=False) == 6.0
+    assert hardware_flops(6.0, recompute=True, compared=True) == pytest.approx(10.0)
 
 
 def test_a_cpu_is_measured() -> None:

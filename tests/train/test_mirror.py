@@ -44,13 +44,13 @@ def mirror(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str
             yield server.uri("bucket/mirror"), seen
 
 
-def whole(run: Path, steps: int) -> Path:
+def whole(run: Path, steps: int, best: int | None = None) -> Path:
     folder = run / "checkpoints"
     path = checkpoint.part(folder, steps, "a")
     (path / "state").mkdir(parents=True)
     (path / "state" / "weights.pt").write_bytes(bytes(range(256)) * 100 * steps)
     (path / "state" / "optimizer.pt").write_bytes(b"o" * 999)
-    checkpoint.commit(path, 2, Progress(steps, steps, steps, steps), KEY)
+    checkpoint.commit(path, 2, Progress(steps, steps, steps, steps, best), KEY)
     return place(folder, steps)
 
 
@@ -83,6 +83,21 @@ def test_what_was_copied_comes_back_as_it_was_to_a_machine_that_has_nothing(
     assert contents(found.path) == contents(path)
     assert [path.name for path in (fresh / "checkpoints").iterdir()] == ["step-00000030"]
     assert notes.all_of(job.run) == []
+
+
+def test_the_best_checkpoint_stays_in_the_mirror_and_gives_way_to_none(job: Job, tmp_path: Path) -> None:
+    copies = Mirror(str(tmp_path / "mirror"), job, keep=1)
+    best = whole(job.run, 10, best=10)
+    with copies._changed:  # nothing is taken while all of them come
+        for path in (best, whole(job.run, 20, best=10), whole(job.run, 30, best=10)):
+            copies.copy(path, best)
+        assert copies.copying == [best, path]
+    copies.close()
+    store = Store.at(str(tmp_path / "mirror"), RUN)
+    assert store.steps() == [30, 10]
+    copies.copy(newer := whole(job.run, 40, best=40), newer)
+    copies.close()
+    assert store.steps() == [40]
 
 
 def test_nothing_is_fetched_that_is_not_newer(mirror: tuple[str, Path], job: Job, tmp_path: Path) -> None:

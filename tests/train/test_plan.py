@@ -220,6 +220,17 @@ def test_muon_leaves_no_choice_of_stage(recipe: Recipe, corpora: dict[str, Corpu
     assert plan(changed(recipe, optimizer="muon"), corpora, backbone, place=cpus(10)).zero == 0
 
 
+def test_an_average_is_kept_at_stage_0_beside_the_weights_and_in_their_copy(
+    recipe: Recipe, corpora: dict[str, Corpus], backbone: Path
+) -> None:
+    plain, averaged = (
+        plan(changed(recipe, zero=zero, ema=ema), corpora, backbone, place=cpus(10))
+        for zero, ema in ((0, None), ("auto", 0.999))
+    )
+    assert averaged.zero == 0
+    assert averaged.memory.optimizer == plain.memory.optimizer + 4 * averaged.trained
+
+
 def test_the_account_is_json(recipe: Recipe, corpora: dict[str, Corpus], backbone: Path) -> None:
     found = plan(recipe, corpora, backbone, place=cpus(4000))
     account = json.loads(found.model_dump_json())

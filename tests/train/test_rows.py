@@ -107,6 +107,18 @@ def test_a_table_gives_what_the_embeddings_gave_and_no_gradient_to_padding() -> 
     assert torch.equal(found.rows.dense, expected)
 
 
+def test_what_is_looked_up_without_gradients_is_not_sent() -> None:
+    """After a measurement a step sends what it would have sent without: a resumed run has not measured just now."""
+    sizes = {"hidden_size": SIZE, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    found = table(BertForTokenClassification(BertConfig(vocab_size=VOCABULARY, **sizes)), torch.float32)
+    assert found is not None
+    with torch.no_grad():
+        found(torch.tensor([[3, 7]]))
+    assert not found.rows._seen.any()
+    found(torch.tensor([[3, 7]]))
+    assert found.rows._seen.nonzero().flatten().tolist() == [3, 7]
+
+
 def test_embeddings_that_are_tied_or_frozen_are_left_alone() -> None:
     tied = GPT2LMHeadModel(GPT2Config(vocab_size=VOCABULARY, n_embd=8, n_layer=1, n_head=2))
     assert table(tied, torch.float32) is None

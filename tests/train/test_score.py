@@ -12,7 +12,8 @@ from gb_ray.model import load, packing
 from gb_ray.model.section import ModelSection
 from gb_ray.tasks.section import SequenceClassificationSection, TaskSection, TokenClassificationSection
 from gb_ray.tasks.task import make
-from gb_ray.train.evaluate import score
+from gb_ray.train.batch import Layout
+from gb_ray.train.evaluate import groups, score
 
 SECTIONS: list[TaskSection] = [
     SequenceClassificationSection(type="sequence-classification"),
@@ -34,7 +35,8 @@ def test_every_sample_has_the_logits_of_padded_rows(section: TaskSection, backbo
         model = load.new(ModelSection(path=str(backbone)), task, ["a", "b", "c"], 0).eval()
         if packed:
             packing.pack(model)
-        found.append({name: kept for name, kept, _ in score(model, task, samples)})
+        laid = Layout.of(model, (task,))
+        found.append({name: kept for name, kept, _ in score(model, laid, groups(laid, samples))[0]})
     padded, made = found
     assert made.keys() == padded.keys() == {sample.id for sample in samples}
     for name in padded:

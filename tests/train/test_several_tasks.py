@@ -17,13 +17,16 @@ from test_gradient import TOLERANCE, big_vocabulary, worst
 
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.corpus.reading.reader import Reader
-from gb_ray.model import load, package
+from gb_ray.model import load, package, several
 from gb_ray.model.predictor import Predictor
 from gb_ray.recipe import Recipe
 from gb_ray.tasks.task import make
 from gb_ray.train import loop
+from gb_ray.train.batch import Layout
+from gb_ray.train.evaluate import groups, score
 from gb_ray.train.job import Job
 from gb_ray.train.schedule import Step
+from gb_ray.train.section import EarlyStopSection
 from gb_ray.train.worker import Worker
 
 sys.path.append(str(Path(__file__).parent.parent / "corpus"))
@@ -46,7 +49,8 @@ def job(tmp_path_factory: pytest.TempPathFactory, backbone: Path) -> Job:
     folder = tmp_path_factory.mktemp("several")
     for seed, (task, label) in enumerate(KINDS.items()):
         layout = {"lanes": LANES[task], "shard_rows": 8, "tokens": (3, 30), "seed": seed, "label": label}
-        make_corpus(folder / task, {"train": [(1.0, 40 - 10 * seed)], "test": [(1.0, 5)]}, **layout)
+        splits = {"train": [(1.0, 40 - 10 * seed)], "validation": [(1.0, 9)], "test": [(1.0, 5)]}
+        make_corpus(folder / task, splits, **layout)
     recipe = Recipe.model_validate(
         {
             "name": "several",
@@ -133,6 +137,28 @@ def test_a_run_exports_one_backbone_that_opens_by_itself_and_a_head_a_task(job: 
         "topics": {"label", "probabilities"},
         "numbers": {"values"},
     }
+
+
+@pytest.mark.parametrize("zero", [pytest.param(0, marks=pytest.mark.chaos), 3])
+def test_the_metric_of_one_of_several_tasks_ends_the_run(job: Job, zero: int, tmp_path: Path) -> None:
+    """Of `numbers` one worker has all samples: under ZeRO 3 the other makes as many passes of none."""
+    (tmp_path / "run.json").write_text((job.run / "run.json").read_text())
+    early = EarlyStopSection(metric="topics.loss", patience=2, every=2)
+    changed_job = replace(changed(job, early_stop=early, epochs=2), run=tmp_path, zero=zero)
+    processes.run(2, loop.train, changed_job)
+    result = json.loads((tmp_path / "result.json").read_text())
+    entries = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    measured = {one["step"] + 1: one["metrics"] for one in entries if "validation_topics.loss" in one["metrics"]}
+    assert all("validation_tags.entity_f1" in one and "validation_numbers.loss" in one for one in measured.values())
+    assert result["best_step"] == min(measured, key=lambda steps: measured[steps]["validation_topics.loss"])
+    assert max(measured) == result["steps"] == min(result["best_step"] + 4, 12)
+    task = make(job.recipe.tasks["topics"], job.recipe.model.path, 64)
+    model = several.exported(tmp_path / "model", "topics", task)
+    laid, corpus = Layout.of(model, (task,)), Corpus.open(job.corpora["topics"])
+    with Reader(corpus, "validation", 0) as reader:
+        scored = score(model, laid, groups(laid, list(reader.once())))[0]
+    found = task.metrics([one[1] for one in scored], [one[2] for one in scored], corpus.manifest.labels)
+    assert found["loss"] == pytest.approx(result["best_value"], abs=1e-5)
 
 
 def changed(job: Job, **train_keys: object) -> Job:

@@ -66,10 +66,10 @@ def test_a_text_is_never_left_without_a_word(backbone: Path) -> None:
         assert len(leave_out(STEP, word).input_ids) > 2
 
 
-def test_words_with_tags_are_not_left_out(content: dict[str, Any]) -> None:
-    overrides = ["train.word_deletion=0.1", "tasks.topic={type: token-classification}"]
-    with pytest.raises(UserError, match=r"train\.word_deletion: tags of tasks\.topic .* set train\.word_dropout"):
-        parse(content, overrides, "r.yaml")
+@pytest.mark.parametrize("task", ["{type: token-classification}", "{type: causal-lm, text: text}"])
+def test_words_that_something_is_asked_of_are_not_left_out(content: dict[str, Any], task: str) -> None:
+    with pytest.raises(UserError, match=r"train\.word_deletion: tasks\.topic, .*, asks for words where they stand"):
+        parse(content, ["train.word_deletion=0.1", f"tasks.topic={task}"], "r.yaml")
 
 
 def test_other_words_are_hidden_in_another_step_epoch_sample_and_run(backbone: Path) -> None:

@@ -28,6 +28,7 @@ _CATEGORIES = {
     "token-classification": "token-classification",
     "regression": "text-classification",
     "causal-lm": "text-generation",
+    "embedding": "sentence-similarity",
 }
 _STEPS = {
     "filtered": "left out by the recipe's `where`",

@@ -33,13 +33,13 @@ REMOTE_THREADS = 8
 class Sample(NamedTuple):
     """One sample. `input_ids` is int32 [tokens].
 
-    `label` is an int; or int32 [tokens], -100 where nothing is asked; or float32 [values] to be regressed. `task` is
-    the number of its corpus among those that are read together.
+    `label` is an int; or int32 [tokens], -100 where nothing is asked; or float32 [values] to be regressed; or int64
+    numbers of a pair (tasks/embedding.py). `task` is the number of its corpus among those that are read together.
     """
 
     id: str
     input_ids: NDArray[np.int32]
-    label: int | NDArray[np.int32] | NDArray[np.float32]
+    label: int | NDArray[np.int32] | NDArray[np.int64] | NDArray[np.float32]
     task: int = 0
 
 

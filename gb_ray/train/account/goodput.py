@@ -5,7 +5,7 @@
     compute     gradients and updates that count
     checkpoint  saving, as far as training waited for it
     export      writing the model, and registering it
-    evaluate    the driver's measuring, before and after
+    evaluate    measuring: the driver's before and after, the workers' of the validation split
     restart     from the last word of an attempt that died to the start of the next
     lost        data and compute of steps that a later attempt did again
     away        no driver was there, and nobody had asked for that

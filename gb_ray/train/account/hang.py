@@ -15,12 +15,12 @@ import psutil
 from gb_ray.train.account import notes
 from gb_ray.train.account.beat import Beat, beats
 
-LONGER = {"start": 10, "checkpoint": 10, "export": 10}
-"""How many times as long these phases may take: they load, write or compile for a while."""
+LONGER = {"start": 10, "evaluate": 10, "checkpoint": 10, "export": 10}
+"""How many times as long these phases may take: they load, measure, write or compile for a while."""
 SLOW = 5
 """A step may take as many times as long as the longest before it."""
 LOOK_EVERY_S = 1.0
-ORDER = ("start", "data", "compute", "checkpoint", "export", "end")
+ORDER = ("start", "data", "compute", "evaluate", "checkpoint", "export", "end")
 
 
 class Hang:

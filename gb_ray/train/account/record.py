@@ -60,8 +60,8 @@ class Record:
             yield
         self._spent[category] = time.perf_counter() - began
 
-    def step(self, step: Step, all: Agreement, factor: float, grad_norm: float) -> None:
-        """A step is done."""
+    def step(self, step: Step, all: Agreement, factor: float, grad_norm: float, also: dict[str, float]) -> None:
+        """A step is done; `also` are further metrics of it."""
         if self._journal and self._attempt:
             seconds = self._spent["data"] + self._spent["compute"]
             metrics = {
@@ -73,6 +73,7 @@ class Record:
                 "epoch": float(step.epoch),
                 "memory": float(self._most_memory()),
                 **{f"{category}_s": spent for category, spent in self._spent.items()},
+                **also,
                 **self._utilisation(all.tokens, step.stop - step.start, seconds),
             }
             self._journal.write(step.number, metrics)

@@ -17,7 +17,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,10 +45,28 @@ class Progress:
     tokens: int
     computed: int
     """Tokens with padding."""
+    best: int | None = None
+    """Steps after which the validation split was answered best, where it is measured."""
+    best_value: float = 0.0
+    worse: int = 0
+    """Measurements since then."""
+    ended: bool = False
+    """They were too many: there is no further step."""
+
+    @property
+    def is_best(self) -> bool:
+        """Whether no step before was as good."""
+        return self.best == self.steps
+
+    @property
+    def measured(self) -> dict[str, float]:
+        """For the result of a run that measured its validation split."""
+        return {} if self.best is None else {"best_step": self.best, "best_value": self.best_value}
 
     def after(self, step: Step, all: Agreement) -> Progress:
         """How far it is when `step` is done."""
-        return Progress(
+        return replace(
+            self,
             steps=step.number + 1,
             samples=self.samples + step.stop - step.start,
             tokens=self.tokens + all.tokens,

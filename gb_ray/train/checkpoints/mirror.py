@@ -26,12 +26,15 @@ CHUNK = 8 << 20
 
 
 class Mirror:
-    """Copies checkpoints while training goes on; rank 0 has one. Older copies beyond `keep` are removed."""
+    """Copies checkpoints while training goes on; rank 0 has one.
+
+    Older copies beyond `keep` are removed, but for the best step's.
+    """
 
     def __init__(self, address: str, job: Job, keep: int):
         self._job, self._keep, self._address = job, keep, address
         self._changed = threading.Condition()
-        self._next: Path | None = None
+        self._waiting: list[Path] = []
         self._now: Path | None = None
         self._thread: threading.Thread | None = None
 
@@ -39,12 +42,15 @@ class Mirror:
     def copying(self) -> list[Path]:
         """What must stay until it is copied."""
         with self._changed:
-            return [path for path in (self._now, self._next) if path]
+            return [*([self._now] if self._now else []), *self._waiting]
 
-    def copy(self, path: Path) -> None:
-        """Have a committed checkpoint copied. One that waits gives way: where the store is slow, some are left out."""
+    def copy(self, path: Path, best: Path | None = None) -> None:
+        """Have a committed checkpoint copied, of which `best` is the best step's.
+
+        One that waits gives way, if it is not the best: where the store is slow, some are left out.
+        """
         with self._changed:
-            self._next = path
+            self._waiting = [*(one for one in self._waiting if one == best), path]
             if not self._thread:
                 self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
                 self._thread.start()
@@ -61,14 +67,14 @@ class Mirror:
             try:
                 store = Store.at(self._address, self._job.run.name)
                 store.put(path)
-                store.prune(self._keep)
+                store.prune(self._keep, manifest(path)["progress"]["best"])
             except (OSError, UserError, Unreachable, Torn, pa.ArrowException) as error:
                 text = f"{path.name} was not copied to the mirror: {error}; training goes on, the next one is tried"
                 notes.say(self._job.run, text)
 
     def _take(self) -> Path | None:
         with self._changed:
-            self._now, self._next = self._next, None
+            self._now = self._waiting.pop(0) if self._waiting else None
             if not self._now:
                 self._thread = None
             return self._now
@@ -120,9 +126,9 @@ class Store:
         whole.rename(target)
         part.rmdir()
 
-    def prune(self, keep: int) -> None:
-        """Remove all but the newest `keep` there; each one's manifest first."""
-        for steps in self.steps()[keep:]:
+    def prune(self, keep: int, spare: int | None = None) -> None:
+        """Remove all but the newest `keep` there and that of step `spare`; each one's manifest first."""
+        for steps in (steps for steps in self.steps()[keep:] if steps != spare):
             path = f"{self._base}/{checkpoint.place(Path(), steps).name}"
             self._system.delete_file(f"{path}/{MANIFEST}")
             self._system.delete_dir(path)
@@ -167,3 +173,11 @@ def fetch(address: str, run: Path, key: str, after: int, say: Callable[[str], No
         if not after:
             raise
         say(f"the mirror was not asked for newer checkpoints: {error}")
+
+
+def fetch_step(address: str, run: Path, key: str, steps: int, say: Callable[[str], None]) -> None:
+    """Bring the checkpoint of a step from the mirror; `say` gets a line where that cannot be done."""
+    try:
+        Store.at(address, run.name).get(steps, run / "checkpoints", key)
+    except (Torn, Unreachable, UserError, OSError) as why:
+        say(f"the best checkpoint, of step {steps}, was not fetched from the mirror: {why}")

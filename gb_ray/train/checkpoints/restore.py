@@ -26,6 +26,24 @@ def restore(job: Job) -> Checkpoint | None:
     return holder[0]
 
 
+def restore_step(job: Job, steps: int) -> Checkpoint:
+    """The checkpoint after so many steps, ready for this number of workers. Every worker calls it. Raises Torn."""
+    holder: list[Checkpoint | Torn] = []
+    if dist.get_rank() == 0:
+        try:
+            found = checkpoint.opened(checkpoint.place(job.run / "checkpoints", steps), job.key)
+            if found.world != dist.get_world_size():
+                _reshape(found)
+            holder = [found]
+        except Torn as why:
+            holder = [Torn(f"its checkpoint cannot be used: {why}")]
+    holder = holder or [Torn()]
+    dist.broadcast_object_list(holder, src=0)
+    if isinstance(holder[0], Torn):
+        raise holder[0]
+    return holder[0]
+
+
 def _found(job: Job) -> Checkpoint | None:
     folder, address = job.run / "checkpoints", job.recipe.train.checkpoint.mirror
 
@@ -38,6 +56,9 @@ def _found(job: Job) -> Checkpoint | None:
         mirror.fetch(address, job.run, job.key, before, say)
         if checkpoint.reached(folder) > before:
             found = checkpoint.newest(folder, job.key)
+        best = found.progress.best if found else None
+        if best is not None and not checkpoint.place(folder, best).is_dir():
+            mirror.fetch_step(address, job.run, job.key, best, say)
     if found and found.world != dist.get_world_size():
         _reshape(found)
     return found

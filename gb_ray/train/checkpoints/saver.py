@@ -108,10 +108,12 @@ class Saver:
             text = f"the checkpoint after step {progress.steps} was given up: {failure}; training goes on"
             notes.say(self._job.run, text, gave_up=progress.steps)
             return
+        best = None if progress.best is None else checkpoint.place(self._folder, progress.best)
         if self._mirror:
-            self._mirror.copy(checkpoint.place(self._folder, progress.steps))
+            self._mirror.copy(checkpoint.place(self._folder, progress.steps), best)
         try:
-            checkpoint.prune(self._folder, self._keep, self._mirror.copying if self._mirror else ())
+            spare = [*(self._mirror.copying if self._mirror else ()), *([best] if best else ())]
+            checkpoint.prune(self._folder, self._keep, spare)
         except OSError as error:
             notes.say(self._job.run, f"an old checkpoint could not be removed: {error}")
 

@@ -9,8 +9,8 @@ import torch
 
 from gb_ray.train.planning import machines
 
-RECOMPUTED = 4 / 3
-"""With recomputation the forward pass, a third of a step's operations, is done twice."""
+FORWARD = 1 / 3
+"""Of a step's operations: what recomputation does again, and a loss that compares micro-batches."""
 TIMED_S = 0.2
 SIZE = 1024
 
@@ -38,9 +38,11 @@ def flops_per_token(model: Any, length: float) -> Flops:
     return Flops(plain, plain + 12.0 * config.num_hidden_layers * width * length)
 
 
-def hardware_flops(model_flops: float, recompute: bool) -> float:
-    """What the device really computes: as much again of the forward pass where activations are recomputed."""
-    return model_flops * (RECOMPUTED if recompute else 1.0)
+def hardware_flops(model_flops: float, recompute: bool, compared: bool = False) -> float:
+    """What the device really computes: a forward pass more where activations are recomputed, and one more where
+    micro-batches are `compared` with each other (train/contrast.py).
+    """
+    return model_flops * (1 + FORWARD * (recompute + compared))
 
 
 def multiplying(model: Any) -> int:

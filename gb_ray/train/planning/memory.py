@@ -40,6 +40,9 @@ class Setting(NamedTuple):
     saves: bool = True
     """Whether checkpoints are made: a copy of the state is kept while it is written."""
 
+    averages: bool = False
+    """Whether a moving average of the weights is kept."""
+
     @property
     def width(self) -> int:
         """Bytes of a number in weights and gradients."""
@@ -79,7 +82,7 @@ def memory(size: Size, setting: Setting, activations: int) -> Memory:
     is the same memory, and nothing is gained.
     """
     width, mine = setting.width, size.trained // setting.share(1)
-    state = mine * (MASTER * setting.masters + MOMENTS[setting.optimizer])
+    state = mine * (MASTER * (setting.masters + setting.averages) + MOMENTS[setting.optimizer])
     weights = size.parameters * width // setting.share(3)
     whole = min(size.parameters, LIVE) * width if setting.zero == 3 else 0
     held = size.trained * (width if setting.zero else 4) // setting.share(2)

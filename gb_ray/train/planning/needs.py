@@ -68,7 +68,7 @@ class Needs:
         """The ZeRO stages that the rest of the recipe allows, lowest first."""
         train = self.recipe.train
         lowest = 3 if train.offload.parameters != "none" else 1 if self._get("offload_optimizer") != "none" else 0
-        highest = 0 if train.optimizer == "muon" else 3
+        highest = 0 if train.optimizer == "muon" or train.ema else 3
         return list(range(lowest, highest + 1))
 
     @property
@@ -117,7 +117,8 @@ class Needs:
             offload_parameters=train.offload.parameters,
             # Of two micro-batches that hold less than one and a half, the second is not full.
             accumulates=mean > 1.5 * self._get("micro_tokens"),
-            saves=self._steps >= train.checkpoint.every,
+            saves=self._steps >= train.checkpoint.every or train.early_stop is not None,
+            averages=train.ema is not None,
         )
 
     @property

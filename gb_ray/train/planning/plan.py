@@ -96,7 +96,9 @@ def plan(
     tokens = samples.tokens * train.epochs
     flops = needs.flops(lengths.attended(samples))
     rate = place.rate(needs.precision)
-    work = hardware_flops(flops.with_attention * tokens, train.recompute) * train.passes
+    accumulation = ceil(samples.tokens / samples.samples * train.batch / place.workers / train.micro_tokens)
+    compared = accumulation > 1 and any(section.type == "embedding" for section in recipe.tasks.values())
+    work = hardware_flops(flops.with_attention * tokens, train.recompute, compared) * train.passes
     seconds = rate and work / place.workers / rate
     fits = None if place.memory is None else found.total <= place.memory
     return Plan(
@@ -115,7 +117,7 @@ def plan(
         remedies=remedies(chosen) if fits is False else [],
         micro_tokens=chosen.tokens,
         largest_micro_tokens=None if fits is None else chosen.largest_micro_tokens(),
-        accumulation=ceil(samples.tokens / samples.samples * train.batch / place.workers / train.micro_tokens),
+        accumulation=accumulation,
         batch=train.batch,
         steps=steps_per_epoch(samples.epoch, train.batch) * train.epochs,
         tokens=tokens,
@@ -138,7 +140,7 @@ def _stage(needs: Needs) -> tuple[int, str]:
     if wanted != "auto":
         return wanted, "as the recipe says"
     if not stages:
-        raise UserError("train: muon needs zero 0, and offload does not go with it; set train.optimizer=adamw")
+        raise UserError("train: muon and ema need zero 0, and offload does not go with it; leave one of them out")
     if needs.place.memory is None:
         return stages[-1], "the memory of these devices is not known here, so all is shared out"
     for stage in stages:

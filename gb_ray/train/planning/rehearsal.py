@@ -15,6 +15,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from gb_ray.model import pooling
 from gb_ray.model.attention import Segments
 from gb_ray.model.load import limit
 from gb_ray.model.packing import pack, packs
@@ -64,7 +65,9 @@ class Rehearsal:
                 kind = getattr(transformers, task.architecture)
                 models.append(kind.from_config(config, dtype=TYPES[precision], attn_implementation=section.attention))
         self.packed = all(packs(models[0].config, task.architecture) for task in tasks)
-        self._heads = len(models)
+        self._heads, self._texts = len(models), tasks[0].texts_a_sample
+        if tasks[0].architecture == pooling.ARCHITECTURE:
+            pooling.pool(models[0])
         with self._empty:
             self.model: Any = Several(models) if self._heads > 1 else models[0]
             self.model.train()
@@ -90,12 +93,14 @@ class Rehearsal:
     def activations(self, lengths: list[int], recomputed: bool) -> int:
         """Bytes that a forward and backward pass holds at its fullest, beside weights and their gradients.
 
-        `lengths` are those of the micro-batch's samples, longest last.
+        `lengths` are those of the micro-batch's samples, longest last. The texts of a sample are taken as equally long.
         """
         if recomputed:
             recompute(self.model)
         else:
             self.model.gradient_checkpointing_disable()
+        if self._texts > 1:
+            lengths = [-(-length // self._texts) for length in lengths for _ in range(self._texts)]
         inputs = self._packed(lengths) if self.packed else self._padded(lengths)
         if self._heads > 1:
             owned = [list(range(head, len(lengths), self._heads)) for head in range(self._heads)]
@@ -153,6 +158,8 @@ def _loss(logits: torch.Tensor) -> torch.Tensor:
 
 def _is_new(name: str, model: Any) -> bool:
     """Whether a parameter is of a new head: a generative model's is pretrained."""
+    if model.base_model is model:
+        return False
     return not model.can_generate() and (not name.startswith(f"{model.base_model_prefix}.") or ".pooler." in name)
 
 

@@ -35,7 +35,7 @@ def _changes(needs: Needs) -> Iterator[tuple[str, Needs]]:
     for base, more in ((needs, ""), (recomputed, " + recompute")):
         for stage in stages:
             yield f"zero {stage}{more}", base.but(zero=stage)
-    if needs.place.gpu and needs.recipe.train.optimizer != "muon":
+    if needs.place.gpu and max(stages, default=0) > 0:
         for base, more in ((needs, ""), (recomputed, " + recompute")):
             for stage in range(max(1, stages[0]), 4):
                 changed = base.but(zero=stage, offload_optimizer="cpu")
