@@ -77,6 +77,27 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _what_makes_it_robust_suits_the_tasks(self) -> Recipe:
+        train = self.train
+        for name, section in self.tasks.items():
+            if section.type == "embedding" and (train.adversary or train.r_drop or train.word_dropout):
+                raise ValueError(
+                    f"train: adversary, r_drop and word_dropout are of samples by themselves, and tasks.{name}, an "
+                    "embedding, compares them; leave them out"
+                )
+            if train.word_deletion and section.type in ("token-classification", "causal-lm", "embedding"):
+                raise ValueError(
+                    f"train.word_deletion: tasks.{name}, {section.type}, asks for words where they stand; leave it out"
+                )
+            several = section.type == "sequence-classification" and section.multi_label
+            if train.r_drop and (several or section.type in ("regression", "causal-lm")):
+                raise ValueError(
+                    f"train.r_drop: compares probabilities of which one label is right; tasks.{name} is no "
+                    "sequence-classification with one label and no token-classification; leave it out"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _an_embedding_can_be_learnt(self) -> Recipe:
         if any(section.type == "embedding" for section in self.tasks.values()):
             if self.train.batch < 2:

@@ -90,6 +90,15 @@ def test_a_model_is_not_better_than_itself(life: dict[str, Any]) -> None:
         assert (one["difference"], one["p"], one["better"]) == (0, 1, None)
 
 
+@pytest.mark.chaos
+def test_a_model_with_itself_answers_as_it_does_alone(life: dict[str, Any]) -> None:
+    path = life["tuned"]["model"]["path"]
+    found = gb_json("evaluate", path, "--recipe", life["recipe"], "--with", path, *life["common"])
+    assert [one["path"] for one in found["with"]] == [path]
+    expected = life["tuned"]["metrics"]["test"]["topic"]
+    assert found["metrics"]["test"]["topic"] == pytest.approx(expected, abs=1e-5)
+
+
 def test_predict_pyfunc_and_plain_transformers_agree(life: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
     import pandas as pd

@@ -113,7 +113,13 @@ def _parser() -> argparse.ArgumentParser:
     sub = add("evaluate", train.evaluate, recipe="required")
     sub.add_argument("model", help="models:/NAME@alias, models:/NAME/N, or an exported directory")
     sub.add_argument("--split", default="test", choices=("train", "validation", "test"))
+    sub.add_argument(
+        "--with", dest="others", action="append", default=[], metavar="MODEL", help="one that answers with it"
+    )
     sub.add_argument("--against", metavar="MODEL", help="another model: which of the two is better, and at what")
+    sub = add("average", train.average)
+    sub.add_argument("models", nargs="+", metavar="MODEL", help="as of gb evaluate; of one base, tasks and labels")
+    sub.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write it; a new directory")
     sub = add("predict", serve.predict)
     sub.add_argument("model")
     sub.add_argument("--text", action="append", required=True, help="may be given several times")

@@ -1,4 +1,4 @@
-"""Verbs that make a model: plan, finetune, register; and evaluate."""
+"""Verbs that make a model: plan, finetune, register, average; and evaluate."""
 
 from __future__ import annotations
 
@@ -80,20 +80,39 @@ def evaluate(call: Call) -> Outcome:
     """gb evaluate MODEL --recipe R --split S: metrics on a split of the recipe's corpus, alone or beside another's."""
     from gb_ray.finetune import describe
     from gb_ray.inputs import corpora_digest
-    from gb_ray.measure import results, scores
+    from gb_ray.measure import ensemble, results
 
     inputs, split = call.inputs, call.args.split
     versions = [resolved(call, model) for model in (call.args.model, call.args.against) if model]
+    others = [resolved(call, model) for model in call.args.others]
     call.ray()
     corpora = inputs.built(call.home, call.progress)
     with call.progress.stage("evaluate"):
-        found = [scores.of_model(one.path, corpora, (split,), inputs.recipe.train.most) for one in versions]
+        answering = [[versions[0], *others], *([one] for one in versions[1:])]
+        workers = inputs.recipe.train.most
+        found = [ensemble.of_models([one.path for one in as_one], corpora, (split,), workers) for as_one in answering]
     digest = corpora_digest({name: corpus.manifest.digest for name, corpus in corpora.items()})
     account = {"model": describe(versions[0]), "corpus": digest, **results.alone(found[0])}
+    account |= {"with": [describe(one) for one in others]} if others else {}
     if len(versions) == 1:
         return DONE, account, table.alone_lines(account)
     account |= {"against": describe(versions[1]), **results.beside(found[1], found[0])}
     return DONE, account, table.against_lines(account)
+
+
+def average(call: Call) -> Outcome:
+    """gb average MODEL MODEL ... --out DIR: one model whose weights are the mean of those of several."""
+    from gb_ray.model.average import average
+    from gb_ray.registry.card import card
+
+    versions = [resolved(call, model) for model in call.args.models]
+    named = {"name", "version", "uri", "run_id", "weights_sha256", "corpus_digest"}
+    out = call.args.out
+    manifest = average([one.path for one in versions], out, [one.model_dump(include=named) for one in versions])
+    (out / "README.md").write_text(card(manifest), encoding="utf-8")
+    account = {"path": str(out), "weights_sha256": manifest["weights_sha256"], "parents": manifest["parents"]}
+    lines = [f"model      {out}  sha256 {manifest['weights_sha256'][:16]}…, the mean of {len(versions)}"]
+    return DONE, account, [*lines, f"next       gb evaluate {out} --recipe RECIPE --against {call.args.models[0]}"]
 
 
 def _model_lines(account: dict[str, Any]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,7 @@ def export(
     them go into several files. Those of an `adapter` go into one file that is named so. Adds
     `weights_sha256` and `files` (name: sha256) to what the caller knows.
     """
-    beside = path.with_name(path.name + ".part")
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
-        beside.mkdir(parents=True)
+    with _whole(path, manifest) as (beside, complete):
         _write_config(model, beside)
         _write_weights(_own(model) if weights is None else weights, beside, shard)
         if adapter:
@@ -51,15 +49,38 @@ def export(
         tokenizer.save_pretrained(beside)
         if any(task.get("type") == "embedding" for task in manifest["tasks"].values()):
             pooling.describe(model, manifest["max_tokens"], beside)
+    return complete
+
+
+def alike(
+    parent: Path, manifest: dict[str, Any], path: Path, weights: Iterable[tuple[str, torch.Tensor]]
+) -> dict[str, Any]:
+    """What `export` does, with configuration and tokenizer of an exported model that verified."""
+    with _whole(path, manifest) as (beside, complete):
+        for name in read(parent)["files"]:
+            if not name.endswith((".safetensors", ".safetensors.index.json")):
+                (beside / name).parent.mkdir(exist_ok=True)
+                shutil.copyfile(parent / name, beside / name)
+        _write_weights(weights, beside, SHARD)
+    return complete
+
+
+@contextmanager
+def _whole(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """(A folder to fill, the manifest that is complete when it was filled): `path` is it then, or is as it was."""
+    beside, complete = path.with_name(path.name + ".part"), dict[str, Any]()
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        beside.mkdir(parents=True)
+        yield beside, complete
         written = sorted(file for file in beside.rglob("*") if file.is_file())
         files = {file.relative_to(beside).as_posix(): sha256(file) for file in written}
-        complete = {"format": 1, **manifest, "weights_sha256": weights_digest(files), "files": files}
+        complete |= {"format": 1, **manifest, "weights_sha256": weights_digest(files), "files": files}
         _write(beside, complete)
         shutil.rmtree(path, ignore_errors=True)
         beside.rename(path)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return complete
 
 
 def amend(path: Path, **known_later: Any) -> dict[str, Any]:

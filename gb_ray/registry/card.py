@@ -32,9 +32,9 @@ vectors = SentenceTransformer("PATH").encode(["a text"])
 def card(manifest: dict[str, Any]) -> str:
     """The card (markdown after YAML front matter) of the model that `manifest`, a `gb_model.json`, describes.
 
-    It reads: name, run_id, tasks, metrics, before (the metrics before fine-tuning), corpus (samples by split),
-    intervals, calibration, corpus_digest, weights_sha256, recipe, recipe_digest, code, max_tokens. What is absent is
-    said to be not recorded.
+    It reads: name, run_id, parents (of an average), tasks, metrics, before (the metrics before fine-tuning), corpus
+    (samples by split), intervals, calibration, corpus_digest, weights_sha256, recipe, recipe_digest, code, max_tokens.
+    What is absent is said to be not recorded.
     """
     tasks = manifest["tasks"]
     types = list(dict.fromkeys(task["type"] for task in tasks.values()))
@@ -48,6 +48,7 @@ def card(manifest: dict[str, Any]) -> str:
         _metrics(manifest),
         _loading(manifest, types[0]) if len(tasks) == 1 else _loading_several(manifest),
         _provenance(manifest),
+        *([_parents(manifest["parents"])] if "parents" in manifest else []),
         _limits(manifest),
     ]
     return "\n\n".join(parts) + "\n"
@@ -157,6 +158,12 @@ def _provenance(manifest: dict[str, Any]) -> str:
         "Code": "code",
     }
     return "## Provenance\n\n" + "\n".join(f"- {name}: {_code(manifest.get(key))}" for name, key in keys.items())
+
+
+def _parents(parents: list[dict[str, Any]]) -> str:
+    shown = ([_code(one[key]) for key in ("uri", "run_id", "weights_sha256")] for one in parents)
+    lines = [f"- {uri}, run {run}, weights {weights}" for uri, run, weights in shown]
+    return "\n".join(["## Averaged", "", "The weights are the mean of those of these models:", "", *lines])
 
 
 def _limits(manifest: dict[str, Any]) -> str:

@@ -103,6 +103,10 @@ class Base:
         """What `metrics` wants of a sample: logits [labels], or what is made of [tokens, labels], padding included."""
         return logits
 
+    def mean(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What several models would keep of a sample as one: [models, ...] to [...], the mean of what they answer."""
+        return np.asarray(logits.mean(axis=0))
+
     def head(self, labels: list[str]) -> dict[str, Any]:
         """The model's configuration of its outputs."""
         return numbered(labels)

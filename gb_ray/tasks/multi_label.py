@@ -165,6 +165,12 @@ class MultiLabel(Imbalanced, WholeText):
         """Its labels."""
         return {labels[number] for number in target}
 
+    def mean(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Logits [labels] of the mean of the models' probabilities."""
+        each = 1 / (1 + np.exp(-logits.clip(-700, 700)))
+        mean = each.mean(axis=0).clip(1e-300, 1 - 1e-16)
+        return np.asarray(np.log(mean) - np.log1p(-mean))
+
     def answer(self, text: str, offsets: list[tuple[int, int]], logits: NDArray[np.float32], labels: list[str]) -> Any:
         """The labels of a text whose probability is above 0.5, and the probability of every label."""
         scores = 1 / (1 + np.exp(-logits.astype(np.float64).clip(-700, 700)))

@@ -120,6 +120,10 @@ class SequenceClassification(Imbalanced, WholeText):
             "roc_auc": area / count,
         }
 
+    def mean(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Logits [labels] of the mean of the models' probabilities."""
+        return mean_choice(logits)
+
     def decisions(
         self, logits: list[NDArray[np.floating]], targets: list[Any]
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:
@@ -143,3 +147,8 @@ def probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Softmax over the last axis."""
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def mean_choice(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Logits [..., labels] whose softmax is the mean of those of [models, ..., labels]."""
+    return np.asarray(np.log(np.clip(probabilities(logits).mean(axis=0), 1e-300, 1)))

@@ -16,7 +16,7 @@ from gb_ray.corpus.encoder import Reject
 from gb_ray.tasks.base import HOW, IGNORED, PerToken, share
 from gb_ray.tasks.imbalance import Imbalanced
 from gb_ray.tasks.section import TokenClassificationSection
-from gb_ray.tasks.sequence_classification import probabilities
+from gb_ray.tasks.sequence_classification import mean_choice, probabilities
 from gb_ray.tasks.tokenizer import column, needs_blank, tokenizer
 
 _TAG = re.compile(r"O|[BI]-.+", re.DOTALL)
@@ -161,6 +161,10 @@ class TokenClassification(Imbalanced, PerToken):
             "entity_recall": share(right, there),
             "accuracy": share(right_words, words),
         }
+
+    def mean(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Logits [tokens, labels] of the mean of the models' probabilities."""
+        return mean_choice(logits)
 
     def decisions(
         self, logits: list[NDArray[np.floating]], targets: list[Any]

@@ -60,6 +60,16 @@ class Group:
         computed = self.input_ids.numel()
         return computed if self.attention_mask is None else int(self.attention_mask.sum()), computed
 
+    def norms(self, values: torch.Tensor) -> torch.Tensor:
+        """The L2 norm, over all its tokens, of each token's sample: fp32 [..., 1] of values [..., tokens, size]."""
+        squares = values.float().square().sum(-1, keepdim=True)
+        if self.segments is None:
+            return squares.sum(1, keepdim=True).sqrt()
+        lengths = torch.tensor(self.segments.lengths, device=values.device)
+        owner = torch.repeat_interleave(torch.arange(len(lengths), device=values.device), lengths)
+        sums = squares.new_zeros(len(lengths), 1).index_add_(0, owner, squares[0])
+        return sums.sqrt()[owner][None]
+
     @classmethod
     def padded(cls, samples: list[Sample], tasks: Tasks, pad: int) -> Group:
         """One row a sample, filled up with `pad`."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 from gb_ray.corpus.reading.reader import Reader
 from gb_ray.train.batch import Layout, MicroBatch
 from gb_ray.train.schedule import Step
+from gb_ray.train.word_dropout import Change
 
 
 class Share(NamedTuple):
@@ -27,8 +29,9 @@ class Prepared(NamedTuple):
 class Feeder:
     """One thread, which ends when nothing refers to the feeder any more, or with the process."""
 
-    def __init__(self, reader: Reader, layout: Layout, micro_tokens: int):
-        self._reader, self._layout, self._micro_tokens = reader, layout, micro_tokens
+    def __init__(self, reader: Reader, layout: Layout, micro_tokens: int, changes: Sequence[Change] = ()):
+        """`changes` are made to each sample before it is laid out."""
+        self._reader, self._layout, self._micro_tokens, self._changes = reader, layout, micro_tokens, changes
         self._thread = ThreadPoolExecutor(1, "feeder")
         self._ahead: tuple[Step, Future[Prepared]] | None = None
 
@@ -55,5 +58,7 @@ class Feeder:
 
     def _prepare(self, step: Step) -> Prepared:
         samples = self._reader.step(step.epoch, step.start, step.stop)
+        for change in self._changes:
+            samples = [change(step, sample) for sample in samples]
         micro = self._layout.micro(samples, self._micro_tokens)
         return Prepared(micro, Share(len(micro), self._layout.answers(samples)))

@@ -47,6 +47,25 @@ class BadLossSection(Section):
     window: int = Field(50, ge=5)
 
 
+class AdversarySection(Section):
+    """Who moves the word embeddings of each sample to where the loss is larger; the loss there is added."""
+
+    method: Literal["fgm", "pgd"] = Field("fgm", description="fgm: one step. pgd: `steps` smaller ones, a pass each.")
+    radius: float = Field(1.0, gt=0, description="Largest L2 norm of the move, over all tokens of a sample.")
+    steps: int | None = Field(None, ge=2, description="Of pgd. Absent: 3.")
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "AdversarySection":
+        if self.method == "fgm" and self.steps is not None:
+            raise ValueError("fgm takes one step: leave `steps` out, or set method to pgd")
+        return self
+
+    @property
+    def gradients(self) -> int:
+        """How often it asks where the loss grows."""
+        return 1 if self.method == "fgm" else self.steps or 3
+
+
 class EarlyStopSection(Section):
     """The validation split is measured while training goes on; the best step's weights are the model."""
 
@@ -69,6 +88,10 @@ class TrainSection(Section):
     weight_decay: float = Field(0.01, ge=0, description="Not applied to biases and norms.")
     clip: float = Field(1.0, gt=0, description="Largest norm of the gradient.")
     balance: Literal["fixed", "uncertainty"] = Field("fixed", description="Of several tasks; fixed: by weight.")
+    adversary: AdversarySection | None = Field(None, description="Absent: none.")
+    r_drop: float | None = Field(None, gt=0, description="Weight of how far two draws of dropout differ in answers.")
+    word_dropout: float = Field(0.0, ge=0, lt=1, description="Share of a text's tokens that is hidden, anew each time.")
+    word_deletion: float = Field(0.0, ge=0, lt=1, description="Share of a text's tokens left out, anew each time.")
     ema: float | None = Field(None, gt=0, lt=1, description="Of a moving average of the weights, the model; zero 0.")
     bad_loss: BadLossSection = BadLossSection()
     early_stop: EarlyStopSection | None = Field(None, description="Absent: the model is that of the last step.")
@@ -93,6 +116,17 @@ class TrainSection(Section):
         if self.ema and (self.zero not in ("auto", 0) or self.offload.optimizer != "none"):
             raise ValueError("ema needs zero 0 and no offload: set train.zero=0, or leave train.ema out")
         return self
+
+    @property
+    def draws(self) -> int:
+        """How many times samples go through the model before the way back."""
+        return 2 if self.r_drop else 1
+
+    @property
+    def passes(self) -> float:
+        """How much arithmetic a step takes, as a multiple of one pass forward and backward."""
+        # A gradient of the embeddings alone leaves out a third, that of the weights.
+        return self.draws * (2 + (self.adversary.gradients - 1) * 2 / 3 if self.adversary else 1)
 
     @property
     def fewest(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from itertools import chain, pairwise
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -18,9 +18,10 @@ from gb_ray.model.hollow import Hollow
 from gb_ray.tasks.embedding import Embedding
 from gb_ray.tasks.task import make
 from gb_ray.tasks.tokenizer import tokenizer
-from gb_ray.train import engine, skips
+from gb_ray.train import engine, r_drop, skips, word_dropout
+from gb_ray.train.adversary import Adversary
 from gb_ray.train.agreement import Agreement, shared
-from gb_ray.train.batch import Layout, MicroBatch
+from gb_ray.train.batch import Group, Layout, MicroBatch
 from gb_ray.train.checkpoints.checkpoint import Progress
 from gb_ray.train.checkpoints.restore import restore
 from gb_ray.train.contrast import contrasted
@@ -50,17 +51,23 @@ class Worker:
             make(section, backbone, recipe.model.max_tokens, state=job.states.get(name))
             for name, section in recipe.tasks.items()
         )
-        self.objective = Objective(self.tasks, [section.weight for section in recipe.tasks.values()])
+        weights = [section.weight for section in recipe.tasks.values()]
+        self.objective = Objective(self.tasks, weights, recipe.train.r_drop)
         self.tokenizer = tokenizer(backbone)
         self.precision = _precision(recipe.train.precision)
         self.device = torch.device("cuda", torch.cuda.current_device()) if job.gpus else torch.device("cpu")
         found = restore(job)
         hollow = self._hollow()
+        if recipe.train.r_drop:
+            r_drop.check(hollow.model)
         if packed and all(packing.packs(hollow.model.config, task.architecture) for task in self.tasks):
             packing.pack(hollow.model)
         self.layout = Layout.of(hollow.model, self.tasks, self.device, together=job.zero != 3)
-        self.feeder = Feeder(self.reader, self.layout, recipe.train.micro_tokens)
+        changes = word_dropout.changes(recipe.train, self.tokenizer, recipe.seed)
+        self.feeder = Feeder(self.reader, self.layout, recipe.train.micro_tokens, changes)
         self.engine = engine.start(hollow, job, self.precision, bool(found and found.world != self.world))
+        against = recipe.train.adversary
+        self.adversary = Adversary(self.engine.module, against) if against else None
         if found:
             self.engine.load(found)
         self.progress = found.progress if found else Progress(0, 0, 0, 0)
@@ -99,12 +106,19 @@ class Worker:
         return float(sum(self._backward(m, answers, last=i == len(micro)) for i, m in enumerate(micro, 1)))
 
     def _backward(self, micro: MicroBatch, answers: Answers, last: bool) -> torch.Tensor:
-        loss, shown = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         once = last / self.world / len(micro.groups)
+
+        def part(group: Group, model: Any) -> tuple[torch.Tensor, torch.Tensor]:
+            known = group.outputs is not None
+            draws = [group.outputs if known else model(**group.inputs) for _ in range(self.job.recipe.train.draws)]
+            return self.objective.part(draws, group.targets, micro.weight, answers, once)
+
+        if self.adversary:
+            return self.adversary.backward(micro.groups, part, self.engine, last)
+        loss, shown = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         for group in micro.groups:
-            outputs = self.engine(**group.inputs) if group.outputs is None else group.outputs
-            part, seen = self.objective.part(outputs, group.targets, micro.weight, answers, once)
-            loss, shown = loss + part, shown + seen
+            found, seen = part(group, self.engine)
+            loss, shown = loss + found, shown + seen
         self.engine.backward(loss, last)
         return shown
 

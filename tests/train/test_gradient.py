@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -114,13 +115,17 @@ def worst(found: Gradients, expected: Gradients) -> float:
     return max(float((found[n] - expected[n]).abs().max()) / max(largest[n], least) for n in expected)
 
 
-def gradients(job: Job, splits: list[Split]) -> list[tuple[Split, Gradients]]:
-    """The gradients of the first step by every split, on every rank."""
-    return [(split, _gradients(job, *split)) for split in splits]
+def gradients(
+    job: Job, splits: list[Split], prepare: Callable[[Worker], None] | None = None
+) -> list[tuple[Split, Gradients]]:
+    """The gradients of the first step by every split, on every rank, of a worker that `prepare` has changed."""
+    return [(split, _gradients(job, *split, prepare)) for split in splits]
 
 
-def _gradients(job: Job, zero: int, count: int, packed: bool) -> Gradients:
+def _gradients(job: Job, zero: int, count: int, packed: bool, prepare: Callable[[Worker], None] | None) -> Gradients:
     worker = Worker(replace(job, zero=zero), packed)
+    if prepare:
+        prepare(worker)
     with Reader(Corpus.open(job.corpora["tag"]), "train", job.recipe.seed, worker.rank, worker.world) as reader:
         samples = reader.step(STEP.epoch, STEP.start, STEP.stop)
     answers = worker.layout.answers(samples)

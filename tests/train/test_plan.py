@@ -187,6 +187,22 @@ def test_a_run_that_does_not_fit_says_what_would(recipe: Recipe, corpora: dict[s
     assert "T4-16GB" in said
 
 
+def test_passes_that_robustness_takes_are_in_the_time(
+    recipe: Recipe, corpora: dict[str, Corpus], backbone: Path
+) -> None:
+    seconds = {
+        name: plan(changed(recipe, **train), corpora, backbone, place=cpus(8000)).seconds or 0.0
+        for name, train in {
+            "plain": {},
+            "fgm": {"adversary": {"method": "fgm"}},
+            "pgd": {"adversary": {"method": "pgd", "steps": 4}},
+            "both": {"adversary": {"method": "fgm"}, "r_drop": 1.0},
+        }.items()
+    }
+    times = {name: seconds[name] / seconds["plain"] for name in seconds}
+    assert times == pytest.approx({"plain": 1, "fgm": 2, "pgd": 4, "both": 4})
+
+
 def test_a_price_becomes_a_cost(recipe: Recipe, corpora: dict[str, Corpus], backbone: Path) -> None:
     found = plan(recipe, corpora, backbone, place=elsewhere("4xH100-80GB"), price=2.5)
     assert found.workers == 4

@@ -129,7 +129,7 @@ class Needs:
     def _activations(self, sizes: list[int]) -> int:
         key = (tuple(sizes), self._get("recompute"))
         if key not in self.known:
-            self.known[key] = self.rehearsal.activations(sizes, self._get("recompute"))
+            self.known[key] = self.rehearsal.activations(sizes, self._get("recompute")) * self.recipe.train.draws
         return self.known[key]
 
     def _get(self, name: str) -> Any:

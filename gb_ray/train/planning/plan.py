@@ -98,7 +98,7 @@ def plan(
     rate = place.rate(needs.precision)
     accumulation = ceil(samples.tokens / samples.samples * train.batch / place.workers / train.micro_tokens)
     compared = accumulation > 1 and any(section.type == "embedding" for section in recipe.tasks.values())
-    work = hardware_flops(flops.with_attention * tokens, train.recompute, compared)
+    work = hardware_flops(flops.with_attention * tokens, train.recompute, compared) * train.passes
     seconds = rate and work / place.workers / rate
     fits = None if place.memory is None else found.total <= place.memory
     return Plan(
