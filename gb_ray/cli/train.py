@@ -31,6 +31,8 @@ def finetune(call: Call) -> Outcome:
 
     inputs = call.inputs
     tracking = call.tracking()
+    if call.args.model:
+        inputs = inputs.going_on(resolved(call, call.args.model), call.home)
     call.ray()
     try:
         account = finetune(inputs, call.home, tracking, call.progress, began=Process().create_time())
@@ -77,13 +79,18 @@ def evaluate(call: Call) -> Outcome:
     from gb_ray.finetune import describe
     from gb_ray.inputs import corpora_digest
     from gb_ray.measure import results, scores
+    from gb_ray.model import package
 
     inputs, split = call.inputs, call.args.split
     versions = [resolved(call, model) for model in (call.args.model, call.args.against) if model]
     call.ray()
     corpora = inputs.built(call.home, call.progress)
     with call.progress.stage("evaluate"):
-        found = [scores.of_model(one.path, corpora, (split,), inputs.recipe.train.most) for one in versions]
+        labels = [package.labels_of(package.read(one.path)) for one in reversed(versions)]
+        found = [
+            scores.of_model(one.path, corpora, (split,), inputs.recipe.train.most, also)
+            for one, also in zip(versions, labels, strict=True)
+        ]
     digest = corpora_digest({name: corpus.manifest.digest for name, corpus in corpora.items()})
     account = {"model": describe(versions[0]), "corpus": digest, **results.alone(found[0])}
     if len(versions) == 1:

@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 from gb_ray.corpus.reading.reader import Reader
+from gb_ray.corpus.reading.replay import Replay
 from gb_ray.train.batch import Layout, MicroBatch
 from gb_ray.train.schedule import Step
 
@@ -27,7 +28,7 @@ class Prepared(NamedTuple):
 class Feeder:
     """One thread, which ends when nothing refers to the feeder any more, or with the process."""
 
-    def __init__(self, reader: Reader, layout: Layout, micro_tokens: int):
+    def __init__(self, reader: Reader | Replay, layout: Layout, micro_tokens: int):
         self._reader, self._layout, self._micro_tokens = reader, layout, micro_tokens
         self._thread = ThreadPoolExecutor(1, "feeder")
         self._ahead: tuple[Step, Future[Prepared]] | None = None
