@@ -173,7 +173,7 @@ def ray_train(path: Path, home: Path) -> tuple[Result, Path]:
 
     inputs, corpus = opened(path, home)
     run = runs.create(home, "speed", f"{time.time_ns():x}")
-    fit(inputs.recipe, {"entity": corpus}, run, {"tasks": {}}, Progress())
+    fit(inputs.recipe, {"entity": corpus}, run, {"tasks": {}}, {}, Progress())
     return journal(run.path), run.path / "model"
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import gb_ray
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.inputs import Corpora, Inputs, code_digest, corpora_digest
-from gb_ray.measure import results, scores
+from gb_ray.measure import forgetting, results, scores
 from gb_ray.model import package
 from gb_ray.progress import Progress
 from gb_ray.recipe import Recipe
@@ -22,6 +22,7 @@ from gb_ray.registry.shipper import Shipper
 from gb_ray.registry.tracking import Tracking
 from gb_ray.registry.versions import Version, register, resolve
 from gb_ray.report import report
+from gb_ray.section import UserError
 from gb_ray.train import orders, skips
 from gb_ray.train import run as runs
 from gb_ray.train.account.goodput import goodput
@@ -48,6 +49,8 @@ def finetune(
     TrainingFailed, NotRegistered, and RunStopped when `gb stop` ended it.
     """
     began = began or time.time()
+    if inputs.recipe.train.replay and not inputs.parent:
+        raise UserError("train.replay: nothing to replay without a model to go on from; add --from, or set it to 0")
     require_workers(inputs.recipe)
     corpora = inputs.built(home, progress)
     key = inputs.key(corpora)
@@ -70,7 +73,7 @@ def finish(run: Run, tracking: Tracking, shipper: Shipper, progress: Progress) -
         with progress.stage("register"):
             if not shipper.close(SHIP_WITHIN_S):
                 raise ConnectionError(f"it did not take the metrics within {SHIP_WITHIN_S:.0f} s")
-            tracking.metrics(run_id, results.flat(account), step=account["steps"])
+            tracking.metrics(run_id, results.flat(account) | forgetting.flat(account), step=account["steps"])
             tracking.artifact(run_id, run.path / results.SLICES)
             account["model"] = describe(register(tracking, run.model, run_id))
             tracking.finish(run_id, "FINISHED")
@@ -153,25 +156,37 @@ def _live(
 def _carry_through(
     inputs: Inputs, corpora: Corpora, run: Run, tracking: Tracking, progress: Progress, life: Life
 ) -> dict[str, Any]:
-    recipe, workers = inputs.recipe, inputs.recipe.train.most
+    start, workers, parent = inputs.recipe, inputs.recipe.train.most, inputs.parent
     fitter = standby() if run.result is None else None
     with life.spends("prepare"):
-        run_id = _run_id(recipe, corpora, run, tracking, progress)
-        for line in plan(recipe, corpora, inputs.backbone, use_gpus(recipe)).lines():
+        run_id = _run_id(inputs, corpora, run, tracking, progress)
+        for line in plan(inputs.recipe, corpora, inputs.backbone, use_gpus(inputs.recipe)).lines():
             progress.say(f"plan: {line}")
         inputs = replace(inputs, tasks={name: task.prepare(corpora[name]) for name, task in inputs.tasks.items()})
+        described, old = manifest(inputs, corpora, run_id), None
+        if parent:
+            ((name, corpus),) = corpora.items()
+            start = parent.start(start, corpus, run.path, inputs.tasks[name])
+            described["from"] = parent.account(corpus, start.train.replay, progress)
+            old = parent.corpus if start.train.replay else None
     shipper = Shipper(run.journal, tracking, run_id)
     try:
         if "before" not in run.state:
             with progress.stage("before"), life.spends("before"):
-                found = scores.of_new(recipe.model, inputs.tasks, corpora, recipe.seed, workers)
+                found = scores.of_new(start.model, inputs.tasks, corpora, start.seed, workers)
+                if parent:
+                    parent.measure(run.path, corpus.manifest.labels, workers)
                 run.update(before=results.keep(found, "before", run.path))
         with life.spends("train"):
-            trained = fit(recipe, corpora, run, manifest(inputs, corpora, run_id), progress, fitter)
+            states = {name: task.state for name, task in inputs.tasks.items()}
+            trained = fit(start, corpora, run, described, states, progress, fitter, old)
         with progress.stage("after"), life.spends("after"):
             found = scores.of_model(run.model, corpora, scores.MEASURED, workers)
-            measured = {"metrics": results.keep(found, "after", run.path)}
+            measured: dict[str, Any] = {"metrics": results.keep(found, "after", run.path)}
             measured |= {"before": run.state["before"], **results.findings(run.path, found)}
+            if parent:
+                forgotten = parent.forgotten(run, corpus.manifest.labels, workers)
+                measured |= {"from": described["from"], "forgetting": forgotten}
         (run.model / "README.md").write_text(card(results.tell(run.model, measured)), encoding="utf-8")
         account = {"run_id": run_id, "page": run.state["page"], **trained, **measured}
         account |= {"corpus": _summary(corpora)}
@@ -198,13 +213,15 @@ def _end(tracking: Tracking, run_id: str, status: Literal["FAILED", "KILLED"], p
         progress.say(f"run {run_id} could not be marked {status}: {error}")
 
 
-def _run_id(recipe: Recipe, corpora: Corpora, run: Run, tracking: Tracking, progress: Progress) -> str:
+def _run_id(inputs: Inputs, corpora: Corpora, run: Run, tracking: Tracking, progress: Progress) -> str:
     """The MLflow run of this run: one for its whole life."""
     if run_id := run.state.get("run_id"):
         progress.say(f"run {run.path.name}: goes on where it stopped")
         tracking.resume_run(run_id)
         return str(run_id)
-    run_id = open_run(recipe, corpora, run.path, tracking)
+    recipe, parent = inputs.recipe, inputs.parent
+    more = {"from": parent.version.uri, "from_weights_sha256": parent.version.weights_sha256} if parent else {}
+    run_id = open_run(recipe, corpora, run.path, tracking, **more)
     # Asked for now: at the end the server may be away.
     run.update(run_id=run_id, page=tracking.page(run_id))
     return run_id

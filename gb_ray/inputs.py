@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import gb_ray
+from gb_ray.continual.parent import Parent
 from gb_ray.corpus import build
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.corpus.plan import Plan, prepare
@@ -16,6 +17,7 @@ from gb_ray.model import load
 from gb_ray.progress import Progress
 from gb_ray.recipe import Recipe, load_policy
 from gb_ray.registry.section import Policy
+from gb_ray.registry.versions import Version
 from gb_ray.section import UserError
 from gb_ray.tasks.task import Task, make
 
@@ -33,6 +35,19 @@ class Inputs:
     backbone: Path
     tasks: dict[str, Task]
     corpora: dict[str, Plan]
+    parent: Parent | None = None
+    """The model that the run goes on from."""
+
+    def going_on(self, version: Version, home: Path) -> Inputs:
+        """The same for a run that starts from a version's weights, not from the backbone's. Raises UserError."""
+        recipe, parent = self.recipe, Parent.of(version, self.recipe, self.backbone, home)
+        tokens, chars = recipe.model.max_tokens, recipe.corpus.min_chars
+        # The corpus is the recipe's own, whatever the model was; what the outputs mean is the model's.
+        tasks = {
+            name: make(section, str(self.backbone), tokens, chars, parent.state)
+            for name, section in recipe.tasks.items()
+        }
+        return replace(self, parent=parent, tasks=tasks)
 
     def existing(self, home: Path) -> Corpora | None:
         """The corpora if all were built before."""
@@ -51,6 +66,8 @@ class Inputs:
             if corpus := build.existing(plan, home):
                 progress.say(f"corpus {corpus.path.name}: unchanged, reused")
             found[task] = corpus or build.build(plan, home, progress)
+            if self.parent:
+                self.parent.check_labels(found[task])
         return found
 
     def require(self, home: Path, where: str) -> Corpora:
@@ -63,7 +80,9 @@ class Inputs:
         """sha256 (hex) of everything that decides a run's weights: the same key, the same run."""
         weights = [sha256(file) for file in sorted(self.backbone.glob("*.safetensors"))]
         digests = [corpus.manifest.digest for corpus in corpora.values()]
-        return hashlib.sha256("/".join([self.recipe.digest(), *digests, *weights, code_digest()]).encode()).hexdigest()
+        parent = self.parent.digests if self.parent else []
+        parts = [self.recipe.digest(), *digests, *weights, *parent, code_digest()]
+        return hashlib.sha256("/".join(parts).encode()).hexdigest()
 
 
 def check(recipe: Recipe, path: Path) -> Inputs:

@@ -48,7 +48,7 @@ def tune(folder: Path, backbone: Path, rows: Path, task: dict[str, Any], epochs:
     section = inputs.recipe.tasks["it"].model_dump(mode="json")
     manifest = {"tasks": {"it": {"type": task["type"], "labels": labels, "section": section}}, "max_tokens": 48}
     run = runs.create(folder / "home", "small", "key")
-    fit(inputs.recipe, {"it": corpus}, run, manifest, Progress())
+    fit(inputs.recipe, {"it": corpus}, run, manifest, {"it": it.prepare(corpus).state}, Progress())
     after = of_model(run.model, {"it": corpus}, ("test",), 1)["test"]["it"].metrics
     return {"before": before.metrics, "after": after, "model": run.model, "corpus": corpus}
 

@@ -96,7 +96,8 @@ def _parser() -> argparse.ArgumentParser:
     sub = add("plan", train.plan, recipe="positional")
     sub.add_argument("--for", dest="place", metavar="NxGPU", help="machines that are not here, such as 8xH100-80GB")
     sub.add_argument("--price", type=float, metavar="P", help="of one device for an hour: what the run would cost")
-    add("finetune", train.finetune, recipe="positional")
+    sub = add("finetune", train.finetune, recipe="positional")
+    sub.add_argument("--from", dest="model", metavar="MODEL", help="go on from it: models:/NAME@alias or a folder")
     add("tune", tune.tune, recipe="positional")
     add("runs", runs.runs)
     for name, verb in (

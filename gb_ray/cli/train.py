@@ -31,6 +31,8 @@ def finetune(call: Call) -> Outcome:
 
     inputs = call.inputs
     tracking = call.tracking()
+    if call.args.model:
+        inputs = inputs.going_on(resolved(call, call.args.model), call.home)
     call.ray()
     try:
         account = finetune(inputs, call.home, tracking, call.progress, began=Process().create_time())
@@ -81,6 +83,7 @@ def evaluate(call: Call) -> Outcome:
     from gb_ray.finetune import describe
     from gb_ray.inputs import corpora_digest
     from gb_ray.measure import ensemble, results
+    from gb_ray.model import package
 
     inputs, split = call.inputs, call.args.split
     versions = [resolved(call, model) for model in (call.args.model, call.args.against) if model]
@@ -90,7 +93,11 @@ def evaluate(call: Call) -> Outcome:
     with call.progress.stage("evaluate"):
         answering = [[versions[0], *others], *([one] for one in versions[1:])]
         workers = inputs.recipe.train.most
-        found = [ensemble.of_models([one.path for one in as_one], corpora, (split,), workers) for as_one in answering]
+        labels = [package.labels_of(package.read(as_one[0].path)) for as_one in reversed(answering)]
+        found = [
+            ensemble.of_models([one.path for one in as_one], corpora, (split,), workers, also)
+            for as_one, also in zip(answering, labels, strict=True)
+        ]
     digest = corpora_digest({name: corpus.manifest.digest for name, corpus in corpora.items()})
     account = {"model": describe(versions[0]), "corpus": digest, **results.alone(found[0])}
     account |= {"with": [describe(one) for one in others]} if others else {}

@@ -16,18 +16,24 @@ from gb_ray.model import package
 from gb_ray.section import UserError
 
 
-def of_models(models: Sequence[Path], corpora: Mapping[str, Corpus], splits: tuple[str, ...], workers: int) -> Found:
+def of_models(
+    models: Sequence[Path],
+    corpora: Mapping[str, Corpus],
+    splits: tuple[str, ...],
+    workers: int,
+    also: Mapping[str, list[str]] | None = None,
+) -> Found:
     """Of one exported model, or of several as one, on the splits that have samples. Ray must be up.
 
-    Each is computed by itself. Their probabilities are averaged, or what they regress. Raises UserError for models of
-    other tasks or labels than the first.
+    `also` is as `scores.of_model` has it. Each is computed by itself. Their probabilities are averaged, or what they
+    regress. Raises UserError for models of other tasks or labels than the first.
     """
     for model in models if len(models) > 1 else ():
         if any(task["type"] in ("causal-lm", "embedding") for task in package.read(model)["tasks"].values()):
             raise UserError(f"{model}: models of causal-lm and embedding do not answer as one; average their weights")
         if _asked(model) != _asked(models[0]):
             raise UserError(f"{model}: its tasks and labels are not those of {models[0]}; they cannot answer as one")
-    found = [of_model(model, corpora, splits, workers) for model in models]
+    found = [of_model(model, corpora, splits, workers, also) for model in models]
     if len(found) == 1:
         return found[0]
     return {

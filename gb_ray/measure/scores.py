@@ -24,6 +24,7 @@ from gb_ray.measure.bootstrap import Array, Summary
 from gb_ray.model import load, package, several
 from gb_ray.model.section import ModelSection
 from gb_ray.section import UserError
+from gb_ray.tasks.alignment import Alignment, union
 from gb_ray.tasks.task import Task
 from gb_ray.train.evaluate import evaluate
 
@@ -90,28 +91,51 @@ Found = dict[str, dict[str, Scores]]
 """{split: {task: what a model made of it}}."""
 
 
-def of_split(make_model: Callable[[], Any], task: Task, corpus: Corpus, split: str, workers: int) -> Scores:
-    """What the model that `make_model` returns makes of a split that has samples. Ray must be up; see `evaluate`."""
-    task = task.prepare(corpus)
+def of_split(
+    make_model: Callable[[], Any],
+    task: Task,
+    corpus: Corpus,
+    split: str,
+    workers: int,
+    has: list[str] | None = None,
+    count: list[str] | None = None,
+) -> Scores:
+    """What the model that `make_model` returns makes of a split that has samples. Ray must be up; see `evaluate`.
+
+    It `has` those labels, absent the corpus'. All that `count` have a place in the statistics, absent the corpus'.
+    """
+    task, labels = task.prepare(corpus), corpus.manifest.labels
+    count = labels if count is None else count
+    asked, told = Alignment(labels, count), Alignment(labels if has is None else has, count)
     scored = evaluate(make_model, task, corpus, split, workers)
-    logits, targets = [entry[1] for entry in scored], [entry[2] for entry in scored]
-    statistics = task.statistics(logits, targets, corpus.manifest.labels)
-    return Scores(task, corpus.manifest.labels, _about(corpus, split), statistics, targets, logits)
+    logits, targets = [told.logits(entry[1]) for entry in scored], [asked.label(entry[2]) for entry in scored]
+    return Scores(task, count, _about(corpus, split), task.statistics(logits, targets, count), targets, logits)
 
 
-def of_model(model: Path, corpora: Mapping[str, Corpus], splits: tuple[str, ...], workers: int) -> Found:
+def of_model(
+    model: Path,
+    corpora: Mapping[str, Corpus],
+    splits: tuple[str, ...],
+    workers: int,
+    also: Mapping[str, list[str]] | None = None,
+) -> Found:
     """Of an exported model, on the splits that have samples. Ray must be up.
 
-    `corpora` go by task. Raises UserError when they are not of the model's tasks.
+    `corpora` go by task. A label that the model has and the corpus has not, or the other way round, counts as well. So
+    do those in `also`, by task: with each other's labels there the statistics of two models can be compared. Raises
+    UserError when the corpora are not of the model's tasks.
     """
     tasks = package.tasks_of(model, package.verify(model))
     makers = {name: partial(several.exported, model, name, task) for name, task in tasks.items()}
+    has = package.labels_of(package.read(model))
+    also = also or {}
     if len(tasks) == len(corpora) == 1:  # a task may be called otherwise elsewhere
         name = next(iter(corpora))
         makers, tasks = {name: next(iter(makers.values()))}, {name: next(iter(tasks.values()))}
+        has, also = {name: next(iter(has.values()))}, {name: next(iter(also.values()), [])}
     if tasks.keys() != corpora.keys():
         raise UserError(f"{model}: its tasks are {', '.join(tasks)}; the corpora are of {', '.join(corpora)}")
-    return _of(makers, tasks, corpora, splits, workers)
+    return _of(makers, tasks, corpora, splits, workers, has, also)
 
 
 def of_new(
@@ -124,7 +148,8 @@ def of_new(
         )
         for name, task in tasks.items()
     }
-    return _of(makers, tasks, corpora, MEASURED, workers)
+    labels = {name: corpus.manifest.labels for name, corpus in corpora.items()}
+    return _of(makers, tasks, corpora, MEASURED, workers, labels, {})
 
 
 def metrics(found: Found) -> Metrics:
@@ -145,10 +170,13 @@ def _of(
     corpora: Mapping[str, Corpus],
     splits: tuple[str, ...],
     workers: int,
+    has: Mapping[str, list[str]],
+    also: Mapping[str, list[str]],
 ) -> Found:
+    count = {name: union(corpus.manifest.labels, has[name], also.get(name, [])) for name, corpus in corpora.items()}
     found = {
         split: {
-            name: of_split(makers[name], tasks[name], corpus, split, workers)
+            name: of_split(makers[name], tasks[name], corpus, split, workers, has[name], count[name])
             for name, corpus in corpora.items()
             if _samples(corpus, split)
         }

@@ -30,7 +30,7 @@ def after_lines(account: dict[str, Any], split: str = "test") -> list[str]:
                 f"{number(error['luck'])} would be luck"
             )
         lines += _weak(account["slices"][split][task])
-    return lines
+    return lines + (_forgotten(account) if account.get("from") else [])
 
 
 def alone_lines(account: dict[str, Any]) -> list[str]:
@@ -86,6 +86,17 @@ def changed(found: dict[str, Any] | None) -> list[str]:
         return ["", "", ""]
     plus = "+" if found["difference"] > 0 else ""
     return [f"{plus}{number(found['difference'])}", span(found["interval"]), f"{found['p']:.4f}"]
+
+
+def _forgotten(account: dict[str, Any]) -> list[str]:
+    """Of a run that went on from a model, and what was measured of the corpus that this model had learnt."""
+    if not (found := account["forgetting"]):
+        return ["forgetting was not measured: the corpus of the model gone on from, or its test split, is not here"]
+    rows = [["", "before", "after", "change", "95 % interval", "p"]]
+    rows += [[f"  {name}", number(one["before"]), number(one["after"]), *changed(one)] for name, one in found.items()]
+    worse = [name for name, one in found.items() if one["worse"]]
+    said = f"  worse than before: {', '.join(worse)}" if worse else "  no metric is worse beyond luck"
+    return [f"forgetting, on the test split of {account['from']['uri']}", *columns(rows), said]
 
 
 def _both(found: dict[str, Any]) -> list[str]:

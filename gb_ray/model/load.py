@@ -12,11 +12,10 @@ from safetensors.torch import load_file
 
 from gb_ray.corpus.location import locate, verify
 from gb_ray.files import sha256
-from gb_ray.model import adapter, gguf, pooling
+from gb_ray.model import adapter, gguf, pooling, trained
 from gb_ray.model.digest import ADAPTER, weights_digest
 from gb_ray.model.hollow import Hollow, located, stand_ins
 from gb_ray.model.section import ModelSection
-from gb_ray.model.trained import choose
 from gb_ray.section import UserError
 from gb_ray.tasks.task import Task
 
@@ -107,8 +106,9 @@ def limit(model: Any, section: ModelSection, drawn: set[str]) -> set[str]:
     """
     new: set[str] = set()
     if section.adapter:
-        new = adapter.attach(model, section.adapter, drawn)
-    choose(model, section.trained)
+        # Where nothing was drawn, the folder has a head already.
+        new = adapter.attach(model, section.adapter, drawn or trained.head(model))
+    trained.choose(model, section.trained)
     if section.freeze_embeddings:
         model.get_input_embeddings().weight.requires_grad_(False)
     return new

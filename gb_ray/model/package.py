@@ -129,6 +129,11 @@ def tasks_of(path: Path, manifest: dict[str, Any]) -> dict[str, Task]:
     }
 
 
+def labels_of(manifest: dict[str, Any]) -> dict[str, list[str]]:
+    """{task: the labels of its outputs, in their order}."""
+    return {name: list(described["labels"]) for name, described in manifest["tasks"].items()}
+
+
 def corpora_of(manifest: dict[str, Any]) -> dict[str, str]:
     """{task: digest of the corpus it was trained on}."""
     return dict(manifest.get("corpora") or dict.fromkeys(manifest["tasks"], manifest["corpus_digest"]))

@@ -24,6 +24,12 @@ def choose(model: Any, choice: Choice) -> None:
         parameter.requires_grad_(name in chosen)
 
 
+def head(model: Any) -> set[str]:
+    """The names of the parameters outside the backbone."""
+    own = {id(parameter) for parameter in model.base_model.parameters()}
+    return {name for name, parameter in model.named_parameters() if id(parameter) not in own}
+
+
 def depths(model: Any) -> dict[str, int]:
     """How far from the top each parameter lies, by name.
 

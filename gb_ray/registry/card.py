@@ -46,6 +46,7 @@ def card(manifest: dict[str, Any]) -> str:
         *(_task(name, task, manifest) for name, task in tasks.items()),
         _data(manifest),
         _metrics(manifest),
+        *_parent(manifest),
         _loading(manifest, types[0]) if len(tasks) == 1 else _loading_several(manifest),
         _provenance(manifest),
         *([_parents(manifest["parents"])] if "parents" in manifest else []),
@@ -96,8 +97,27 @@ def _metrics(manifest: dict[str, Any]) -> str:
         for (split, task, metric), value in after.items()
     ]
     head = ["| split | task | metric | before | after | 95 % interval |", "|---|---|---|---:|---:|---:|"]
-    said = "On the same samples; before is the backbone with a new, untrained head, or as it is where there is no head."
-    return f"## Metrics\n\n{said}\n\n" + "\n".join(head + rows)
+    start = "the backbone with a new, untrained head, or as it is where there is no head"
+    if manifest.get("from"):
+        start = "the model it went on from"
+    return f"## Metrics\n\nOn the same samples; before is {start}.\n\n" + "\n".join(head + rows)
+
+
+def _parent(manifest: dict[str, Any]) -> list[str]:
+    """What it went on from and what it forgot of it; nothing for a model made of a backbone."""
+    if not (parent := manifest.get("from")):
+        return []
+    lines = [f"- {name.replace('_', ' ').capitalize()}: {_code(value)}" for name, value in parent.items()]
+    said = "Its corpus was not at hand, so what this model forgot of it was not measured."
+    if forgotten := manifest.get("forgetting"):
+        head = ["| metric | before | after | change | 95 % interval |", "|---|---:|---:|---:|---:|"]
+        rows = [
+            f"| {metric} | {_number(of['before'])} | {_number(of['after'])} | {of['difference']:+.4g} "
+            f"| {_interval(of['interval'])} |"
+            for metric, of in forgotten.items()
+        ]
+        said = "On the test split of its corpus:\n\n" + "\n".join(head + rows)
+    return ["## The model it went on from\n\n" + "\n".join(lines) + "\n\n" + said]
 
 
 def _loading_several(manifest: dict[str, Any]) -> str:

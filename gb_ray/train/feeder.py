@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 from gb_ray.corpus.reading.reader import Reader
+from gb_ray.corpus.reading.replay import Replay
 from gb_ray.train.batch import Layout, MicroBatch
 from gb_ray.train.schedule import Step
 from gb_ray.train.word_dropout import Change
@@ -29,7 +30,7 @@ class Prepared(NamedTuple):
 class Feeder:
     """One thread, which ends when nothing refers to the feeder any more, or with the process."""
 
-    def __init__(self, reader: Reader, layout: Layout, micro_tokens: int, changes: Sequence[Change] = ()):
+    def __init__(self, reader: Reader | Replay, layout: Layout, micro_tokens: int, changes: Sequence[Change] = ()):
         """`changes` are made to each sample before it is laid out."""
         self._reader, self._layout, self._micro_tokens, self._changes = reader, layout, micro_tokens, changes
         self._thread = ThreadPoolExecutor(1, "feeder")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from contextlib import closing
 from statistics import median
 from typing import Any, NoReturn
 
 import torch.distributed as dist
 
-from gb_ray.corpus.corpus import Corpus
-from gb_ray.corpus.reading.reader import Reader
 from gb_ray.train import skips
 from gb_ray.train.job import Job
 from gb_ray.train.run import write_json
+from gb_ray.train.samples import reader
 from gb_ray.train.schedule import Step
 from gb_ray.train.section import BadLossSection
 from gb_ray.train.worker import Worker
@@ -98,9 +98,8 @@ class Guard:
     def _samples(self, step: Step) -> list[dict[str, str]]:
         """Ids and the beginnings of the texts of the step's samples, all workers'."""
         job, decode = self._job, self._worker.tokenizer.decode
-        corpora = [Corpus.open(job.corpora[name]) for name in job.recipe.tasks]
-        with Reader(corpora, "train", job.recipe.seed) as reader:
+        with closing(reader(job)) as found:
             return [
                 {"id": sample.id, "text": decode(sample.input_ids, skip_special_tokens=True)[:EXCERPT]}
-                for sample in reader.step(step.epoch, step.start, step.stop)
+                for sample in found.step(step.epoch, step.start, step.stop)
             ]

@@ -29,3 +29,5 @@ class Job:
     """What the exported model will say of itself."""
     states: dict[str, dict[str, Any]]
     """What each task learnt of its train split beforehand: read once, for all workers and attempts."""
+    old: Path | str | None = None
+    """Where the corpus is that `train.replay` mixes in, of a recipe with one task."""

@@ -80,6 +80,9 @@ class TrainSection(Section):
     epochs: int = Field(3, ge=1)
     batch: int = Field(32, ge=1, description="Samples in a global batch, whatever the number of workers.")
     micro_tokens: int = Field(2048, ge=1, description="Tokens, padding included, a worker computes at once.")
+    replay: float = Field(
+        0.0, ge=0, lt=1, description="Share of an epoch that is of the corpus of the model gone on from (--from)."
+    )
     lr: float = Field(5e-5, gt=0, description="Peak learning rate of the backbone.")
     head_lr: float | None = Field(None, gt=0, description="Of the head; absent, that of the backbone.")
     layer_decay: float | None = Field(None, gt=0, le=1, description="Factor of the rate from layer to layer downwards.")

@@ -13,7 +13,7 @@ from gb_ray.model import load
 from gb_ray.progress import Progress, Stage
 from gb_ray.recipe import Recipe
 from gb_ray.section import UserError
-from gb_ray.tasks.task import make
+from gb_ray.train import samples
 from gb_ray.train.account.goodput import goodput
 from gb_ray.train.account.hang import Watchman
 from gb_ray.train.account.journal import newest
@@ -45,20 +45,19 @@ def fit(
     corpora: dict[str, Corpus],
     run: Run,
     manifest: dict[str, Any],
+    states: dict[str, dict[str, Any]],
     progress: Progress,
     fitter: Any = None,
+    old: Corpus | None = None,
 ) -> dict[str, Any]:
     """Train `recipe` on the corpora of its tasks in `run`, from its newest checkpoint on; Ray must be up.
 
-    `manifest` is what the exported model will say of itself, `fitter` is what `standby` returned earlier. Returns
+    `manifest` is what the exported model will say of itself, `states` what its tasks learnt of the train splits, if
+    they learn of them; `fitter` is what `standby` returned earlier, `old` the corpus that is replayed. Returns
     result.json, attempts, tokens_per_s, goodput. Raises TrainingFailed when the workers fail for good, UserError for
     what they cannot do, RunStopped when asked to.
     """
     backbone, gpus = load.backbone(recipe.model), use_gpus(recipe)
-    states = {
-        name: make(section, str(backbone), recipe.model.max_tokens).prepare(corpora[name]).state
-        for name, section in recipe.tasks.items()
-    }
     if "zero" not in run.state:
         # Chosen once: a run that goes on elsewhere takes up a state that this stage has saved.
         run.update(zero=choose_zero(recipe, corpora, backbone, gpus))
@@ -72,9 +71,11 @@ def fit(
         run.state["zero"],
         manifest,
         states,
+        old.folder if old else None,
     )
-    samples = sum(corpus.manifest.splits["train"].epoch for corpus in corpora.values())
-    total = steps_per_epoch(samples, recipe.train.batch) * recipe.train.epochs
+    new = sum(corpus.manifest.splits["train"].epoch for corpus in corpora.values())
+    epoch = samples.per_epoch(new, recipe.train.replay if old else 0.0)
+    total = steps_per_epoch(epoch, recipe.train.batch) * recipe.train.epochs
     run.update(total=total)
     if run.result is None:
         with progress.stage("train", unit="steps") as stage:

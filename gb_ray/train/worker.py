@@ -12,13 +12,12 @@ import torch.distributed as dist
 
 from gb_ray import machine
 from gb_ray.corpus.corpus import Corpus
-from gb_ray.corpus.reading.reader import Reader
 from gb_ray.model import adapter, load, package, packing, several
 from gb_ray.model.hollow import Hollow
 from gb_ray.tasks.embedding import Embedding
 from gb_ray.tasks.task import make
 from gb_ray.tasks.tokenizer import tokenizer
-from gb_ray.train import engine, r_drop, skips, word_dropout
+from gb_ray.train import engine, r_drop, samples, skips, word_dropout
 from gb_ray.train.adversary import Adversary
 from gb_ray.train.agreement import Agreement, shared
 from gb_ray.train.batch import Group, Layout, MicroBatch
@@ -43,9 +42,8 @@ class Worker:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         self.job, recipe = job, job.recipe
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
-        corpora = [Corpus.open(job.corpora[name]) for name in recipe.tasks]
-        self.labels = [corpus.manifest.labels for corpus in corpora]
-        self.reader = Reader(corpora, "train", recipe.seed, self.rank, self.world)
+        self.labels = [Corpus.open(job.corpora[name]).manifest.labels for name in recipe.tasks]
+        self.reader = samples.reader(job, self.rank, self.world)
         backbone = str(load.backbone(recipe.model))
         self.tasks = tuple(
             make(section, backbone, recipe.model.max_tokens, state=job.states.get(name))

@@ -64,8 +64,8 @@ class Mixture:
         strata, elements = np.empty_like(positions), np.empty_like(positions)
         at, left = np.arange(len(positions)), self.samples
         for k in sorted(range(len(self.drawn)), key=lambda k: -self.drawn[k]):
-            before = _share(positions, self.drawn[k], left)
-            own = _share(positions + 1, self.drawn[k], left) > before
+            before = share(positions, self.drawn[k], left)
+            own = share(positions + 1, self.drawn[k], left) > before
             strata[at[own]], elements[at[own]] = k, before[own] + epoch * self.drawn[k]
             at, positions = at[~own], (positions - before)[~own]
             left -= self.drawn[k]
@@ -86,7 +86,7 @@ class Mixture:
         return strata, lanes, shards, rows
 
 
-def _share(positions: Ints, drawn: int, left: int) -> Ints:
+def share(positions: Ints, drawn: int, left: int) -> Ints:
     """floor(positions * drawn / left + 1/2), exact while all numbers are at most 2**41.
 
     The product would not fit: positions = high * 2**20 + low, and the remainder of high's part goes into low's.

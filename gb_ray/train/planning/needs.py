@@ -16,6 +16,7 @@ from gb_ray.train.planning.flops import Flops, flops_per_token
 from gb_ray.train.planning.memory import Memory, Setting, memory
 from gb_ray.train.planning.place import Place
 from gb_ray.train.planning.rehearsal import Rehearsal, Size
+from gb_ray.train.samples import per_epoch
 from gb_ray.train.schedule import steps_per_epoch
 
 
@@ -117,14 +118,15 @@ class Needs:
             offload_parameters=train.offload.parameters,
             # Of two micro-batches that hold less than one and a half, the second is not full.
             accumulates=mean > 1.5 * self._get("micro_tokens"),
-            saves=self._steps >= train.checkpoint.every or train.early_stop is not None,
+            saves=self.steps >= train.checkpoint.every or train.early_stop is not None,
             averages=train.ema is not None,
         )
 
     @property
-    def _steps(self) -> int:
+    def steps(self) -> int:
+        """Of the whole run."""
         train = self.recipe.train
-        return steps_per_epoch(self.split.epoch, train.batch) * train.epochs
+        return steps_per_epoch(per_epoch(self.split.epoch, train.replay), train.batch) * train.epochs
 
     def _activations(self, sizes: list[int]) -> int:
         key = (tuple(sizes), self._get("recompute"))

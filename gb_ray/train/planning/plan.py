@@ -16,7 +16,7 @@ from gb_ray.train.planning.memory import Memory
 from gb_ray.train.planning.needs import Needs
 from gb_ray.train.planning.place import Place, here
 from gb_ray.train.planning.remedy import remedies
-from gb_ray.train.schedule import steps_per_epoch
+from gb_ray.train.samples import per_epoch
 
 
 class Plan(BaseModel):
@@ -93,7 +93,8 @@ def plan(
     zero, why = _stage(needs)
     chosen = needs.but(zero=zero)
     found, size = chosen.memory(), needs.size
-    tokens = samples.tokens * train.epochs
+    # Replayed samples count as many tokens as the others: they are not known before the model is that is gone on from.
+    tokens = round(samples.tokens * per_epoch(samples.epoch, train.replay) / max(1, samples.epoch)) * train.epochs
     flops = needs.flops(lengths.attended(samples))
     rate = place.rate(needs.precision)
     accumulation = ceil(samples.tokens / samples.samples * train.batch / place.workers / train.micro_tokens)
@@ -119,7 +120,7 @@ def plan(
         largest_micro_tokens=None if fits is None else chosen.largest_micro_tokens(),
         accumulation=accumulation,
         batch=train.batch,
-        steps=steps_per_epoch(samples.epoch, train.batch) * train.epochs,
+        steps=needs.steps,
         tokens=tokens,
         flops_per_token=flops,
         seconds=seconds,

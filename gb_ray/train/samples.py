@@ -1,0 +1,25 @@
+"""The samples that a job trains on."""
+
+from __future__ import annotations
+
+from gb_ray.corpus.corpus import Corpus
+from gb_ray.corpus.reading.reader import Reader
+from gb_ray.corpus.reading.replay import Replay, drawn
+from gb_ray.tasks.alignment import Alignment
+from gb_ray.train.job import Job
+
+
+def reader(job: Job, worker: int = 0, workers: int = 1) -> Reader | Replay:
+    """A worker's reader of the train splits, with what is replayed."""
+    corpora, seed = [Corpus.open(job.corpora[name]) for name in job.recipe.tasks], job.recipe.seed
+    new = Reader(corpora, "train", seed, worker, workers)
+    if job.old is None:
+        return new
+    old = Corpus.open(job.old)
+    relabel = Alignment(old.manifest.labels, corpora[0].manifest.labels).label
+    return Replay(new, Reader(old, "train", seed, worker, workers), job.recipe.train.replay, relabel)
+
+
+def per_epoch(new: int, replay: float) -> int:
+    """Samples in an epoch of all workers that has so many new ones, and this share of replayed ones."""
+    return new + drawn(new, replay)
