@@ -10,6 +10,7 @@ import pytest
 from helpers import gb, gb_json, texts, write_recipe
 from safetensors.torch import load_file
 
+pytestmark = pytest.mark.chaos
 OLD, NEW = ["health", "water"], ["energy", "health", "water"]
 
 
