@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.measure.scores import Found, Scores, of_model
@@ -49,5 +50,7 @@ def together(parts: Sequence[Scores]) -> Scores:
     """What models made of the same samples, as one model would have made it."""
     first = parts[0]
     each = [part.logits for part in parts if part.logits is not None]
-    logits = [first.task.mean(np.stack(own).astype(np.float64)) for own in zip(*each, strict=True)]
+    logits: list[NDArray[np.floating]] = [
+        first.task.mean(np.stack(own).astype(np.float64)) for own in zip(*each, strict=True)
+    ]
     return replace(first, logits=logits, statistics=first.task.statistics(logits, first.targets, first.labels))
