@@ -50,7 +50,6 @@ def together(parts: Sequence[Scores]) -> Scores:
     """What models made of the same samples, as one model would have made it."""
     first = parts[0]
     each = [part.logits for part in parts if part.logits is not None]
-    logits: list[NDArray[np.floating]] = [
-        first.task.mean(np.stack(own).astype(np.float64)) for own in zip(*each, strict=True)
-    ]
+    drawn = (np.stack(own).astype(np.float64) for own in zip(*each, strict=True))
+    logits: list[NDArray[np.floating]] = [first.task.mean(own) for own in drawn]
     return replace(first, logits=logits, statistics=first.task.statistics(logits, first.targets, first.labels))

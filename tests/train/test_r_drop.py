@@ -87,7 +87,8 @@ def test_divergence_is_the_mean_of_both_directions() -> None:
 
 @pytest.mark.parametrize("rates", [(0.0, 0.1), (0.1, 0.0), (0.0, 0.0)])
 def test_a_model_without_any_dropout_is_refused(rates: tuple[float, float]) -> None:
-    model = BertModel(BertConfig(8, 8, 1, 1, 8, hidden_dropout_prob=rates[0], attention_probs_dropout_prob=rates[1]))
+    size = {"vocab_size": 8, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    model = BertModel(BertConfig(**size, hidden_dropout_prob=rates[0], attention_probs_dropout_prob=rates[1]))
     if any(rates):
         check(model)
         return
