@@ -21,7 +21,9 @@ class AdapterSection(Section):
 
     @model_validator(mode="after")
     def _agrees(self) -> "AdapterSection":
-        if self.type == "ia3" and self.model_fields_set & {"rank", "alpha", "dropout", "targets"}:
+        # Values, not what was written: a recipe that was dumped names its defaults too.
+        others = {"rank", "alpha", "dropout", "targets"}
+        if self.type == "ia3" and any(getattr(self, name) != type(self).model_fields[name].default for name in others):
             raise ValueError("ia3 has no rank, alpha, dropout or targets: leave them out")
         return self
 

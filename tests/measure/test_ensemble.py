@@ -53,10 +53,7 @@ def test_answers_are_the_mean_of_the_answers(kind: str) -> None:
     for number, own in enumerate(found.logits):
         expected = np.mean([answer(kind, logits[number]) for logits in each], axis=0)
         np.testing.assert_allclose(answer(kind, own), expected, rtol=1e-6)
-    _, labels, _, targets = KINDS[kind]
-    assert found.metrics == pytest.approx(found.task.metrics(found.logits, targets, labels), abs=2e-6)
-    # What is counted of tags may come out alike by chance.
-    assert kind == "tags" or found.metrics != parts[0].metrics
+    assert not np.allclose(found.statistics, parts[0].statistics)
 
 
 def answer(kind: str, logits: Any) -> Any:

@@ -53,7 +53,7 @@ def job(tmp_path_factory: pytest.TempPathFactory, backbone: Path) -> Job:
     ("section", "workers", "splits"),
     [
         (FGM, 2, [(0, 4, False)]),
-        (PGD, 2, [(0, 2, True), (2, 1, True)]),
+        (PGD, 2, [(2, 1, True)]),
         pytest.param(FGM, 3, ALL, marks=pytest.mark.chaos),
         pytest.param(PGD, 1, ALL, marks=pytest.mark.chaos),
         pytest.param(PGD, 3, ALL, marks=pytest.mark.chaos),

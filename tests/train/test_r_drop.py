@@ -15,6 +15,7 @@ from engines import end, held
 from small_job import small_job
 from test_gradient import ALL, STEP, Gradients, Split, big_vocabulary, gradients, worst
 from torch.nn.functional import kl_div
+from transformers import BertConfig, BertModel
 
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.corpus.reading.reader import Reader
@@ -23,7 +24,7 @@ from gb_ray.recipe import Recipe, parse
 from gb_ray.section import UserError
 from gb_ray.tasks.task import make
 from gb_ray.train.job import Job
-from gb_ray.train.r_drop import divergence
+from gb_ray.train.r_drop import check, divergence
 from gb_ray.train.worker import Worker
 
 sys.path.append(str(Path(__file__).parent.parent / "corpus"))
@@ -84,9 +85,15 @@ def test_divergence_is_the_mean_of_both_directions() -> None:
     assert float(divergence(one, one, targets)) == 0
 
 
-def test_a_model_without_dropout_is_refused(tmp_path: Path, backbone: Path) -> None:
-    with pytest.raises(processes.WorkerFailed, match=r"train\.r_drop: .* this model has none; set model\.dropout"):
-        processes.run(1, Worker, small_job(tmp_path, backbone, dropout=0.0, zero=0, r_drop=1.0))
+@pytest.mark.parametrize("rates", [(0.0, 0.1), (0.1, 0.0), (0.0, 0.0)])
+def test_a_model_without_any_dropout_is_refused(rates: tuple[float, float]) -> None:
+    size = {"vocab_size": 8, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    model = BertModel(BertConfig(**size, hidden_dropout_prob=rates[0], attention_probs_dropout_prob=rates[1]))
+    if any(rates):
+        check(model)
+        return
+    with pytest.raises(UserError, match=r"train\.r_drop: .* this model has none; set model\.dropout"):
+        check(model)
 
 
 @pytest.mark.parametrize(
