@@ -131,7 +131,7 @@ def of_model(
     also = also or {}
     if len(tasks) == len(corpora) == 1:  # a task may be called otherwise elsewhere
         name = next(iter(corpora))
-        makers, tasks, has, also = (dict(zip([name], by.values())) for by in (makers, tasks, has, also))
+        makers, tasks, has, also = (dict(zip([name], by.values(), strict=False)) for by in (makers, tasks, has, also))
     if tasks.keys() != corpora.keys():
         raise UserError(f"{model}: its tasks are {', '.join(tasks)}; the corpora are of {', '.join(corpora)}")
     return _of(makers, tasks, corpora, splits, workers, has, also)
