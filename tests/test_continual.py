@@ -10,6 +10,8 @@ import pytest
 from helpers import gb, gb_json, texts, write_recipe
 from safetensors.torch import load_file
 
+from gb_ray.registry.tracking import Tracking
+
 pytestmark = pytest.mark.chaos
 OLD, NEW = ["health", "water"], ["energy", "health", "water"]
 
@@ -69,6 +71,21 @@ def test_the_manifest_and_the_card_say_where_the_model_comes_from(life: dict[str
     assert manifest["forgetting"] == life["second"]["forgetting"]
     card = (path / "README.md").read_text()
     assert first["weights_sha256"] in card and "| accuracy |" in card.split("## The model it went on from")[1]
+
+
+def test_the_tracking_server_has_what_was_forgotten(life: dict[str, Any]) -> None:
+    run = Tracking.open(life["folder"] / "home", None).run(life["second"]["run_id"])
+    for name, of in life["second"]["forgetting"].items():
+        assert run.data.metrics[f"old_test_{name}_difference"] == pytest.approx(of["difference"])
+    assert run.data.tags["from"] == life["first"]["model"]["uri"]
+
+
+def test_both_models_stand_beside_each_other_on_the_old_test_split(life: dict[str, Any]) -> None:
+    old, models = life["folder"] / "old" / "recipe.yaml", [life[which]["model"]["uri"] for which in ("second", "first")]
+    found = gb_json("evaluate", models[0], "--against", models[1], "--recipe", old, *life["common"])
+    compared = found["compared"]["test"]["topic"]
+    for name, of in life["second"]["forgetting"].items():
+        assert (compared[name]["a"], compared[name]["b"]) == (of["before"], of["after"])
 
 
 def test_a_row_of_both_corpora_falls_into_the_same_split_of_both(life: dict[str, Any]) -> None:

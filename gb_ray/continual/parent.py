@@ -55,9 +55,10 @@ class Parent:
         return next(iter(package.labels_of(self.manifest).values()))
 
     @property
-    def state(self) -> dict[str, Any]:
-        """What its task learnt of its corpus: what its outputs mean."""
-        return dict(next(iter(self.manifest.get("state", {}).values()), {}))
+    def state(self) -> dict[str, Any] | None:
+        """What its task learnt of its corpus, if it decides what the outputs mean: the scale of numbers."""
+        ((name, described),) = self.manifest["tasks"].items()
+        return self.manifest["state"][name] if described["section"]["type"] == "regression" else None
 
     @property
     def digests(self) -> list[str]:

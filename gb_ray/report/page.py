@@ -31,7 +31,7 @@ def page(facts: Facts) -> str:
     )
     of_each = (_named, _results, _slices, _calibration, _confusion, _worst, _data)
     told = [join(section(facts, task)) for task in facts.answers for section in of_each]
-    last = [join(section(facts)) for section in (_curves, _time, _origin)]
+    last = [join(section(facts)) for section in (_forgotten, _curves, _time, _origin)]
     body = element("body", element("main", join(_title(facts)), *told, *last))
     return f'<!doctype html>\n<html lang="en">{head}{body}</html>\n'
 
@@ -101,6 +101,20 @@ def _slices(facts: Facts, task: str) -> Iterator[Markup]:
     if small:
         summary = element("summary", f"{len(small)} more with fewer than {FEWEST} samples, too few to rank")
         yield element("details", summary, _listed(small[: 4 * SLICES_SHOWN]))
+
+
+def _forgotten(facts: Facts) -> Iterator[Markup]:
+    if not (found := facts.account.get("forgetting")):
+        return
+    yield element("h2", "What it forgot")
+    origin = facts.account["from"]["uri"]
+    yield element("p", f"It went on from {origin}. This is that model's test split, before and after.", class_="quiet")
+    rows = [
+        [_words(name), charts.span(one["before"], one["after"], None), number(one["before"]), number(one["after"])]
+        + changed(one)
+        for name, one in found.items()
+    ]
+    yield table(["", "", "before", "after", "change", "95 % interval", "p"], rows, left=2)
 
 
 def _listed(slices: list[Slice]) -> Markup:

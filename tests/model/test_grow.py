@@ -11,7 +11,7 @@ import torch
 
 from gb_ray.model import load, package
 from gb_ray.model.grow import grow
-from gb_ray.model.section import ModelSection
+from gb_ray.model.section import AdapterSection, ModelSection
 
 OLD, NEW = ["energy", "health", "water"], ["air", "water", "energy", "health", "soil"]
 
@@ -52,6 +52,14 @@ def test_weights_in_several_files_grow_alike(
     package.export(model, AutoTokenizer.from_pretrained(backbone), manifest, tmp_path / "shards", shard=30_000)
     whole, parts = grown(exported["topics"], tmp_path / "a"), grown(tmp_path / "shards", tmp_path / "b")
     assert all(one.equal(other) for one, other in zip(whole.parameters(), parts.parameters(), strict=True))
+
+
+def test_an_adapter_is_trained_with_the_head_that_is_there(exported: dict[str, Path]) -> None:
+    folder = exported["topics"]
+    (task,) = package.tasks_of(folder, package.verify(folder)).values()
+    model = load.new(ModelSection(path=str(folder), adapter=AdapterSection()), task, OLD, 0)
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert {"classifier.weight", "classifier.bias"} < trained and any("lora_" in name for name in trained)
 
 
 def test_nothing_is_left_of_a_copy_that_failed(exported: dict[str, Path], tmp_path: Path) -> None:

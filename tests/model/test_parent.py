@@ -70,6 +70,36 @@ def test_another_task_is_refused(model: Path, backbone: Path, tmp_path: Path, ta
         Parent.of(local(model), recipe(backbone, task), backbone, tmp_path)
 
 
+def test_several_tasks_are_refused(model: Path, backbone: Path, tmp_path: Path) -> None:
+    content = recipe(backbone).model_dump(mode="json")
+    content["corpus"]["sources"] = [{"uri": "a.jsonl", "task": "topic"}, {"uri": "b.jsonl", "task": "tone"}]
+    content["tasks"]["tone"] = {"type": "sequence-classification"}
+    with pytest.raises(UserError, match=r"the recipe has 2 tasks \(topic, tone\).*without --from"):
+        Parent.of(local(model), Recipe.model_validate(content), backbone, tmp_path)
+    described = package.read(model)["tasks"]
+    package.amend(model, tasks=described | {"tone": described["topics"]})
+    with pytest.raises(UserError, match=r"has 2 tasks \(topics, tone\).*without --from"):
+        parent(model, backbone, tmp_path)
+
+
+def test_an_adapter_by_itself_is_refused(model: Path, backbone: Path, tmp_path: Path) -> None:
+    content = recipe(backbone).model_dump(mode="json")
+    content["model"]["adapter"] = {"export": "adapter"}
+    with pytest.raises(UserError, match="export=merged"):
+        Parent.of(local(model), Recipe.model_validate(content), backbone, tmp_path)
+
+
+def test_numbers_keep_the_scale_that_the_outputs_were_learnt_in(model: Path, backbone: Path, tmp_path: Path) -> None:
+    """What else a task learns of a corpus is learnt of the new one: weights of labels, for one."""
+    package.amend(model, state={"topics": {"class_weights": [1.0, 2.0, 3.0], "temperature": 2.0}})
+    assert parent(model, backbone, tmp_path).state is None
+    task = {"type": "regression", "targets": ["load"]}
+    described = {"type": "regression", "labels": [], "section": task}
+    package.amend(model, tasks={"topics": described}, state={"topics": {"mean": [3.0], "sd": [2.0]}})
+    found = Parent.of(local(model), recipe(backbone, task), backbone, tmp_path)
+    assert found.state == {"mean": [3.0], "sd": [2.0]}
+
+
 def test_another_architecture_is_refused_by_its_size(model: Path, backbone: Path, tmp_path: Path) -> None:
     other = shutil.copytree(backbone, tmp_path / "other")
     config = json.loads((other / "config.json").read_text()) | {"num_hidden_layers": 3}

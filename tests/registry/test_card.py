@@ -38,6 +38,15 @@ def test_it_says_how_vectors_are_made():
     assert "last_hidden_state" not in card(MANIFEST)
 
 
+def test_it_says_what_the_model_went_on_from_and_forgot():
+    origin = {"from": {"uri": "models:/weather/3", "replay": 0.2}}
+    lost = {"before": 0.91, "after": 0.87, "difference": -0.04, "interval": [-0.06, -0.02]}
+    text = card(MANIFEST | origin | {"forgetting": {"accuracy": lost}})
+    assert "before is the model it went on from" in text and "`models:/weather/3`" in text
+    assert "| accuracy | 0.91 | 0.87 | -0.04 | -0.06 to -0.02 |" in text
+    assert "was not measured" in card(MANIFEST | origin) and "went on from" not in card(MANIFEST)
+
+
 def test_it_says_how_sure_a_metric_and_a_probability_are():
     known = {"intervals": {"test": {"tone": {"accuracy": [0.88, 0.93]}}}}
     fitted = {"temperature": 0.72, "test_ece": {"before": 0.11, "after": 0.013}}

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 from small_job import small_job
 
+from gb_ray.train import orders
 from gb_ray.train.job import Job
 from gb_ray.train.loop import train
 
@@ -53,3 +54,14 @@ def test_weights_are_those_of_one_worker_and_replay_shows_in_them(folder: Path, 
         return max(float((a[name] - b[name]).abs().max()) for name in a)
 
     assert apart(alone, shared) < 1e-3 < 5 * 1e-3 < apart(shared, plain)
+
+
+@pytest.mark.chaos
+def test_a_run_that_stops_among_replayed_samples_goes_on_to_the_same_bytes(folder: Path, backbone: Path) -> None:
+    undisturbed, made = job(folder, backbone), job(folder, backbone)
+    expected, _ = trained(1, undisturbed)
+    orders.ask(made.run, "stop")
+    processes.run(1, train, made)
+    assert (made.run / "stopped.json").is_file()
+    orders.forget(made.run)
+    assert trained(1, made)[0]["weights_sha256"] == expected["weights_sha256"]
