@@ -30,7 +30,7 @@ SPACE = {
     "train.schedule.warmup": {"uniform": [0.0, 0.3]},
     "tasks.intent.label_smoothing": {"uniform": [0.0, 0.2]},
 }
-LEGS = {"asha": {}, "full": {"rungs": 0, "factor": 4}}
+LEGS = {"asha": {"factor": 4}, "full": {"rungs": 0, "factor": 4}}
 
 
 def recipe(data: Path, folder: Path, leg: str, trials: int) -> Path:

@@ -85,7 +85,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, backbone: Path) -> tuple[S
 
 
 def test_a_trial_is_measured_at_its_rungs_and_its_end() -> None:
-    assert AshaSection().marks == [1, 3, 9] and AshaSection(rungs=0).marks == [1]
+    assert AshaSection().marks == [1, 4, 16] and AshaSection(rungs=0).marks == [1]
     assert after([1, 4, 16], 320) == [20, 80, 320] and after([1, 4, 16], 17) == [2, 5, 17] and after([1], 7) == [7]
 
 

@@ -56,7 +56,7 @@ def test_killed_on_the_way_it_goes_on_and_repeats_no_trial_that_ended(content: d
     family = psutil.Process(driver.pid).children(recursive=True)
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
-    psutil.wait_procs(family, timeout=60)  # Ray's own end when their driver is gone
+    psutil.wait_procs(family, timeout=60)  # Ray ends what has lost its driver
     before = {trial.name: trial for trial in trials(home) if trial.ended}
     going = {trial.name: trial for trial in trials(home) if not trial.ended}
     started = attempts(home)
@@ -77,7 +77,7 @@ def test_killed_on_the_way_it_goes_on_and_repeats_no_trial_that_ended(content: d
 
     client = Tracking.open(home, None).client
     version = client.get_model_version_by_alias("topics", "candidate")
-    assert version.version == account["model"]["version"] and version.run_id == account["run_id"]
+    assert str(version.version) == account["model"]["version"] and version.run_id == account["run_id"]
     parent, run = client.get_run(found["run_id"]), client.get_run(account["run_id"])
     assert parent.info.status == "FINISHED" and run.data.tags["mlflow.parentRunId"] == found["run_id"]
     nested = client.search_runs(
