@@ -110,8 +110,12 @@ def _forgotten(facts: Facts) -> Iterator[Markup]:
     origin = facts.account["from"]["uri"]
     yield element("p", f"It went on from {origin}. This is that model's test split, before and after.", class_="quiet")
     rows = [
-        [_words(name), charts.span(one["before"], one["after"], None), number(one["before"]), number(one["after"])]
-        + changed(one)
+        [
+            _words(name),
+            charts.span(one["before"], one["after"], None),
+            *map(number, (one["before"], one["after"])),
+            *changed(one),
+        ]
         for name, one in found.items()
     ]
     yield table(["", "", "before", "after", "change", "95 % interval", "p"], rows, left=2)
