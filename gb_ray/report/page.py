@@ -109,11 +109,10 @@ def _forgotten(facts: Facts) -> Iterator[Markup]:
     yield element("h2", "What it forgot")
     origin = facts.account["from"]["uri"]
     yield element("p", f"It went on from {origin}. This is that model's test split, before and after.", class_="quiet")
-    rows = [
-        [_words(name), charts.span(one["before"], one["after"], None), number(one["before"]), number(one["after"])]
-        + changed(one)
-        for name, one in found.items()
-    ]
+    rows = []
+    for name, one in found.items():
+        before, after = one["before"], one["after"]
+        rows.append([_words(name), charts.span(before, after, None), number(before), number(after), *changed(one)])
     yield table(["", "", "before", "after", "change", "95 % interval", "p"], rows, left=2)
 
 
