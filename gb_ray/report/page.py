@@ -109,15 +109,10 @@ def _forgotten(facts: Facts) -> Iterator[Markup]:
     yield element("h2", "What it forgot")
     origin = facts.account["from"]["uri"]
     yield element("p", f"It went on from {origin}. This is that model's test split, before and after.", class_="quiet")
-    rows = [
-        [
-            _words(name),
-            charts.span(one["before"], one["after"], None),
-            *map(number, (one["before"], one["after"])),
-            *changed(one),
-        ]
-        for name, one in found.items()
-    ]
+    rows = []
+    for name, one in found.items():
+        before, after = one["before"], one["after"]
+        rows.append([_words(name), charts.span(before, after, None), number(before), number(after), *changed(one)])
     yield table(["", "", "before", "after", "change", "95 % interval", "p"], rows, left=2)
 
 
@@ -175,7 +170,7 @@ def _curves(facts: Facts) -> Iterator[Markup]:
     yield element("p", f"{text}{account['workers']} workers with ZeRO {account['zero']} in {account['precision']}.")
     named = {"loss": "loss", "lr": "learning rate", "tokens_per_s": "tokens a second"}
     if early := facts.manifest["recipe"]["train"].get("early_stop"):
-        named[f"early_stop_{early['metric']}"] = f"{early['metric']} of the validation split"
+        named[f"validation_{early['metric']}"] = f"{early['metric']} of the validation split"
     if facts.journal:
         curves = (charts.curve(name, [step.get(key, nan) for step in facts.journal]) for key, name in named.items())
         yield element("div", *curves, class_="row")

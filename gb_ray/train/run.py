@@ -9,6 +9,7 @@ NAME-KEY-0001/
   requests/           what people ask of it
   skipped.json        steps that are left out because of their loss
   checkpoints/step-00000050/   see checkpoint.py
+  start/              the weights of the model gone on from, with a head for the run's labels; if these are others
   result.json, model/ at the end: totals, and the exported model
 """
 
