@@ -23,7 +23,7 @@ MOST_SKIPS = 10
 """Steps left out of one run: with more of them the fault is elsewhere."""
 ENOUGH = 10
 """Losses from which on a spike can be told."""
-ABOVE_ALL = 2.0
+ABOVE_ALL, OF_FIRST = 2.0, 0.5
 EXCERPT, NAMED = 60, 3
 
 
@@ -38,20 +38,23 @@ class StepSkipped(RuntimeError):
 class Guard:
     """All workers see the same losses and come to the same verdict.
 
-    A spike is above `spike` times the median of the last `window` losses, and above twice the highest of them: a model
-    that has learnt its texts has losses near 0 among which one 7 times the median is nothing unusual.
+    A spike is above `spike` times the median of the last `window` losses, above twice the highest of them, and above
+    half of the run's first loss: a model that has learnt its texts has losses near 0, among which one of a text that it
+    has not is many times the median and no sign that training goes wrong.
     """
 
     def __init__(self, job: Job, worker: Worker):
         self._job, self._worker = job, worker
         self._section: BadLossSection = job.recipe.train.bad_loss
         self._losses: deque[float] = deque(maxlen=self._section.window)
+        self._first = worker.progress.first
 
     def judge(self, step: Step, loss: float) -> None:
         """Raises BadLoss, or StepSkipped, when the weights must not be updated by this step; every worker calls it."""
         if why := self._verdict(loss):
             self._refuse(step, {"loss": str(loss)}, why)
         self._losses.append(loss)
+        self._first = loss if self._first is None else self._first
 
     def judge_update(self, step: Step, norm: float) -> None:
         """Raises the same when the gradient was not finite though the loss was: before the update is saved anywhere.
@@ -74,7 +77,7 @@ class Guard:
             return f"its loss is {loss}"
         if len(self._losses) >= min(ENOUGH, self._section.window):
             middle, highest = median(self._losses), max(self._losses)
-            if loss > self._section.spike * middle and loss > ABOVE_ALL * highest:
+            if loss > max(self._section.spike * middle, ABOVE_ALL * highest, OF_FIRST * (self._first or 0.0)):
                 times = f"{loss / middle:.3g} times" if middle else "above"
                 return f"its loss {loss:.4g} is {times} the median of the last {len(self._losses)} steps, {middle:.4g}"
         return None

@@ -111,6 +111,7 @@ def test_a_spike_is_far_above_the_median_and_above_all_the_losses_of_the_window(
         "too early to tell": ([1.0] * 9 + [50.0], []),
         "infinite at once": ([math.inf], [0]),
         "an outlier of a model that knows its texts": ([0.01] * 8 + [0.2, 0.01, 0.3], []),
+        "a hard text for a model that knows all others": ([1.1] + [0.009] * 20 + [0.3], []),
         "a window that forgets": ([9.0] + [1.0] * 10 + [8.0], [11]),
         "after zeros": ([0.0] * 10 + [0.1], [10]),
     }

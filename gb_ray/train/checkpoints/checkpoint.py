@@ -45,6 +45,8 @@ class Progress:
     tokens: int
     computed: int
     """Tokens with padding."""
+    first: float | None = None
+    """The loss of the run's first step."""
     best: int | None = None
     """Steps after which the validation split was answered best, where it is measured."""
     best_value: float = 0.0
@@ -71,6 +73,7 @@ class Progress:
             samples=self.samples + step.stop - step.start,
             tokens=self.tokens + all.tokens,
             computed=self.computed + all.computed,
+            first=all.loss if self.first is None else self.first,
         )
 
 
