@@ -81,6 +81,7 @@ def test_what_is_known_of_a_metric_is_told_everywhere(life: dict[str, Any]) -> N
     assert {file.path for file in client.list_artifacts(tuned["run_id"])} >= {"slices.json", "report.html"}
 
 
+@pytest.mark.chaos
 def test_a_model_is_not_better_than_itself(life: dict[str, Any]) -> None:
     options = ("--recipe", life["recipe"], "--against", life["tuned"]["model"]["path"], *life["common"])
     found = gb_json("evaluate", "models:/topics@champion", *options)

@@ -64,6 +64,7 @@ def stays_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path.cwd())
 
 
+@pytest.mark.chaos
 def test_several_labels_a_text(tmp_path: Path, backbone: Path, ray_up: str) -> None:
     path = tmp_path / "rows.csv"
     with path.open("w", newline="") as file:

@@ -45,7 +45,12 @@ def weights(job: Job) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    "choice", [{"adapter": {}}, pytest.param({"adapter": {"type": "dora"}}, marks=pytest.mark.chaos), {"trained": 1}]
+    "choice",
+    [
+        {"adapter": {}},
+        pytest.param({"adapter": {"type": "dora"}}, marks=pytest.mark.chaos),
+        pytest.param({"trained": 1}, marks=pytest.mark.chaos),
+    ],
 )
 def test_at_every_stage_the_frozen_part_stays_and_the_rest_ends_alike(
     place: Path, backbone: Path, choice: dict[str, Any]
@@ -64,7 +69,7 @@ def test_at_every_stage_the_frozen_part_stays_and_the_rest_ends_alike(
         assert all(torch.allclose(tensor, found[0][name], atol=1e-4) for name, tensor in other.items())
 
 
-@pytest.mark.parametrize("zero", [0, 2])
+@pytest.mark.parametrize("zero", [0, pytest.param(2, marks=pytest.mark.chaos)])
 def test_a_resumed_run_ends_with_the_same_bytes(place: Path, backbone: Path, zero: int) -> None:
     model = {"adapter": {"rank": 2, "dropout": 0.1}}
     job = job_of(place, backbone, model, zero=zero, checkpoint={"every": 4, "keep": 9})

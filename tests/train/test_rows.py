@@ -38,7 +38,7 @@ def exchanged(cases: list[list[Share]]) -> list[tuple[torch.Tensor, torch.Tensor
     return found
 
 
-@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("world", [1, 2, pytest.param(3, marks=pytest.mark.chaos)])
 def test_rows_that_travel_add_up_to_the_dense_gradient(world: int) -> None:
     """Workers that share rows, share none, or have none at all."""
     share = st.tuples(st.lists(st.integers(0, VOCABULARY - 1), max_size=30), st.integers(0, 999))

@@ -65,7 +65,7 @@ def saves_and_goes_on(job: Job) -> float:
     return max(float((saved[name] - before[name]).abs().max()) for name in before)
 
 
-@pytest.mark.parametrize("zero", [0, 2])
+@pytest.mark.parametrize("zero", [0, pytest.param(2, marks=pytest.mark.chaos)])
 def test_later_steps_do_not_reach_into_a_save_that_is_being_written(zero: int, place: Path, backbone: Path) -> None:
     assert processes.run(2, saves_and_goes_on, small_job(place, backbone, zero=zero)) == [0.0, 0.0]
 
@@ -85,7 +85,7 @@ def saves_on_a_full_disk(job: Job, limited: list[int]) -> None:
     ours.close()
 
 
-@pytest.mark.parametrize("limited", [[0], [1]])
+@pytest.mark.parametrize("limited", [[0], pytest.param([1], marks=pytest.mark.chaos)])
 def test_a_save_without_space_is_given_up_with_a_line_and_the_next_one_works(
     limited: list[int], place: Path, backbone: Path
 ) -> None:
