@@ -72,7 +72,9 @@ class Search:
         train = recipe.train.model_copy(update={"workers": 1, "zero": 0, "checkpoint": saves})
         recipe, name = recipe.model_copy(update={"train": train}), name_of(values)
         run = self.ledger.run(name)
-        return Job(recipe, self.corpora, run, self.key + name, time.time(), self.gpus, 0, {}, self.states)
+        tasks = {task: {"type": section.type} for task, section in recipe.tasks.items()}
+        key, began = self.key + name, time.time()
+        return Job(recipe, self.corpora, run, key, began, self.gpus, 0, {"tasks": tasks}, self.states)
 
 
 def after(marks: list[int], total: int) -> list[int]:

@@ -15,7 +15,8 @@ from small_search import VALUES, small_search
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.corpus.reading.reader import Reader
 from gb_ray.model import load
-from gb_ray.train.evaluate import score
+from gb_ray.train.batch import Layout
+from gb_ray.train.evaluate import groups, score
 from gb_ray.train.run import read_json, write_json
 from gb_ray.tune.ledger import Mark, name_of
 from gb_ray.tune.section import AshaSection
@@ -136,5 +137,8 @@ def _of_exported(search: Search, model: Path) -> dict[str, float]:
 
     task, corpus = make(search.recipe.tasks["topic"], str(model), 64), Corpus.open(search.corpora["topic"])
     with Reader(corpus, "validation", 0) as reader:
-        scored = score(load.exported(model, task.architecture), task, list(reader.once()))
+        samples = list(reader.once())
+    answering = load.exported(model, task.architecture)
+    laid = Layout.of(answering, (task,))
+    scored = score(answering, laid, groups(laid, samples))[0]
     return task.metrics([one[1] for one in scored], [one[2] for one in scored], corpus.manifest.labels)

@@ -45,8 +45,6 @@ class Progress:
     tokens: int
     computed: int
     """Tokens with padding."""
-    first: float | None = None
-    """The loss of the run's first step."""
     best: int | None = None
     """Steps after which the validation split was answered best, where it is measured."""
     best_value: float = 0.0
@@ -54,6 +52,8 @@ class Progress:
     """Measurements since then."""
     ended: bool = False
     """They were too many: there is no further step."""
+    first: float | None = None
+    """The loss of the run's first step."""
 
     @property
     def is_best(self) -> bool:
