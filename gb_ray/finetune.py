@@ -23,7 +23,7 @@ from gb_ray.registry.tracking import Tracking
 from gb_ray.registry.versions import Version, register, resolve
 from gb_ray.report import report
 from gb_ray.section import UserError
-from gb_ray.train import orders, skips
+from gb_ray.train import orders, samples, skips
 from gb_ray.train import run as runs
 from gb_ray.train.account.goodput import goodput
 from gb_ray.train.account.life import Life
@@ -50,7 +50,7 @@ def finetune(
     """
     began = began or time.time()
     if inputs.recipe.train.replay and not inputs.parent:
-        raise UserError("train.replay: nothing to replay without a model to go on from; add --from, or set it to 0")
+        raise UserError(samples.NO_PARENT)
     require_workers(inputs.recipe)
     corpora = inputs.built(home, progress)
     key = inputs.key(corpora)
