@@ -23,7 +23,7 @@ from gb_ray.registry.tracking import Tracking
 from gb_ray.registry.versions import Version, register, resolve
 from gb_ray.report import report
 from gb_ray.section import UserError
-from gb_ray.train import orders, skips
+from gb_ray.train import orders, samples, skips
 from gb_ray.train import run as runs
 from gb_ray.train.account.goodput import goodput
 from gb_ray.train.account.life import Life
@@ -50,7 +50,7 @@ def finetune(
     """
     began = began or time.time()
     if inputs.recipe.train.replay and not inputs.parent:
-        raise UserError("train.replay: nothing to replay without a model to go on from; add --from, or set it to 0")
+        raise UserError(samples.NO_PARENT)
     require_workers(inputs.recipe)
     corpora = inputs.built(home, progress)
     key = inputs.key(corpora)
@@ -156,37 +156,32 @@ def _live(
 def _carry_through(
     inputs: Inputs, corpora: Corpora, run: Run, tracking: Tracking, progress: Progress, life: Life
 ) -> dict[str, Any]:
-    start, workers, parent = inputs.recipe, inputs.recipe.train.most, inputs.parent
+    workers, parent = inputs.recipe.train.most, inputs.parent
     fitter = standby() if run.result is None else None
     with life.spends("prepare"):
         run_id = _run_id(inputs, corpora, run, tracking, progress)
         for line in plan(inputs.recipe, corpora, inputs.backbone, use_gpus(inputs.recipe)).lines():
             progress.say(f"plan: {line}")
         inputs = replace(inputs, tasks={name: task.prepare(corpora[name]) for name, task in inputs.tasks.items()})
-        described, old = manifest(inputs, corpora, run_id), None
-        if parent:
-            ((name, corpus),) = corpora.items()
-            start = parent.start(start, corpus, run.path, inputs.tasks[name])
-            described["from"] = parent.account(corpus, start.train.replay, progress)
-            old = parent.corpus if start.train.replay else None
+        recipe, old = _start(inputs, corpora, run, progress)
     shipper = Shipper(run.journal, tracking, run_id)
     try:
         if "before" not in run.state:
             with progress.stage("before"), life.spends("before"):
-                found = scores.of_new(start.model, inputs.tasks, corpora, start.seed, workers)
+                found = scores.of_new(recipe.model, inputs.tasks, corpora, recipe.seed, workers)
                 if parent:
-                    parent.measure(run.path, corpus.manifest.labels, workers)
+                    parent.measure(run.path, corpora, workers)
                 run.update(before=results.keep(found, "before", run.path))
         with life.spends("train"):
             states = {name: task.state for name, task in inputs.tasks.items()}
-            trained = fit(start, corpora, run, described, states, progress, fitter, old)
+            described = manifest(inputs, corpora, run_id) | ({"from": run.state["from"]} if parent else {})
+            trained = fit(recipe, corpora, run, described, states, progress, fitter, old)
         with progress.stage("after"), life.spends("after"):
             found = scores.of_model(run.model, corpora, scores.MEASURED, workers)
             measured: dict[str, Any] = {"metrics": results.keep(found, "after", run.path)}
             measured |= {"before": run.state["before"], **results.findings(run.path, found)}
             if parent:
-                forgotten = parent.forgotten(run, corpus.manifest.labels, workers)
-                measured |= {"from": described["from"], "forgetting": forgotten}
+                measured |= {"from": run.state["from"], "forgetting": parent.forgotten(run, corpora, workers)}
         (run.model / "README.md").write_text(card(results.tell(run.model, measured)), encoding="utf-8")
         account = {"run_id": run_id, "page": run.state["page"], **trained, **measured}
         account |= {"corpus": _summary(corpora)}
@@ -203,6 +198,18 @@ def _carry_through(
     except BaseException:
         _end(tracking, run_id, "FAILED", progress)
         raise
+
+
+def _start(inputs: Inputs, corpora: Corpora, run: Run, progress: Progress) -> tuple[Recipe, Corpus | None]:
+    """The recipe to train, with the weights to begin with in place of the backbone; and the corpus to replay."""
+    recipe, parent = inputs.recipe, inputs.parent
+    if parent is None:
+        return recipe, None
+    ((name, corpus),) = corpora.items()
+    if "from" not in run.state:
+        run.update(**{"from": parent.account(corpus, recipe.train.replay, progress)})
+    replayed = parent.corpus if recipe.train.replay else None
+    return parent.start(recipe, corpus, run.path, inputs.tasks[name]), replayed
 
 
 def _end(tracking: Tracking, run_id: str, status: Literal["FAILED", "KILLED"], progress: Progress) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,19 +87,16 @@ class Parent:
         changes = {"path": str(folder), "revision": None, "sha256": None, "pooler": "own"}
         return recipe.model_copy(update={"model": recipe.model.model_copy(update=changes)})
 
-    def measure(self, run: Path, labels: list[str], workers: int) -> None:
-        """Keep in the run's folder what this model makes of its old test split, with a place for the new labels."""
+    def measure(self, run: Path, corpora: Mapping[str, Corpus], workers: int) -> None:
+        """Keep in the run's folder what this model makes of its old test split; the new labels have a place in it."""
         if self.corpus:
-            results.keep(self._measured(self.version.path, labels, workers), forgetting.BEFORE, run)
+            results.keep(self._measured(self.version.path, self.corpus, corpora, workers), forgetting.BEFORE, run)
 
-    def forgotten(self, run: Run, labels: list[str], workers: int) -> forgetting.Forgotten | None:
+    def forgotten(self, run: Run, corpora: Mapping[str, Corpus], workers: int) -> forgetting.Forgotten | None:
         """What the run's model knows less of the old test split; None where the old corpus is not here."""
-        return forgetting.forgetting(run.path, self._measured(run.model, labels, workers)) if self.corpus else None
-
-    def _measured(self, model: Path, labels: list[str], workers: int) -> scores.Found:
-        assert self.corpus
-        (task,) = self.manifest["tasks"]
-        return scores.of_model(model, {task: self.corpus}, (forgetting.SPLIT,), workers, {task: labels})
+        if self.corpus is None:
+            return None
+        return forgetting.forgetting(run.path, self._measured(run.model, self.corpus, corpora, workers))
 
     def account(self, corpus: Corpus, replay: float, progress: Progress) -> dict[str, Any]:
         """What the model's manifest says of where it comes from; what a person should know of it is said."""
@@ -112,6 +110,10 @@ class Parent:
         if self.corpus is None:
             progress.say("from: its corpus is not in this home, so what is forgotten of it cannot be measured")
         return found
+
+    def _measured(self, model: Path, old: Corpus, corpora: Mapping[str, Corpus], workers: int) -> scores.Found:
+        ((task, new),) = corpora.items()
+        return scores.of_model(model, {task: old}, (forgetting.SPLIT,), workers, {task: new.manifest.labels})
 
     def _rows_in_both(self, corpus: Corpus, progress: Progress) -> dict[str, int] | None:
         """Rows, by id, that make a test split an easy one; None when the old corpus is not here."""

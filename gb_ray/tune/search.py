@@ -13,6 +13,7 @@ from gb_ray.inputs import Corpora, Inputs
 from gb_ray.progress import Progress
 from gb_ray.registry.tracking import Tracking
 from gb_ray.section import UserError
+from gb_ray.train import samples
 from gb_ray.train.run import Run, write_json
 from gb_ray.train.schedule import steps_per_epoch
 from gb_ray.train.trainer import require_workers, use_gpus
@@ -38,6 +39,8 @@ def tune(inputs: Inputs, path: Path, home: Path, tracking: Tracking, progress: P
     account: that of `finetune` for the best one, and `search`. Raises UserError, SearchFailed, NotRegistered.
     """
     section = space.check(inputs.recipe, str(path))
+    if inputs.recipe.train.replay:
+        raise UserError(samples.NO_PARENT)
     require_workers(inputs.recipe)
     corpora = inputs.built(home, progress)
     inputs = replace(inputs, tasks={name: task.prepare(corpora[name]) for name, task in inputs.tasks.items()})

@@ -14,9 +14,11 @@ import torch
 from safetensors.torch import load_file
 from small_job import small_job
 
+from gb_ray.section import UserError
 from gb_ray.train import orders
 from gb_ray.train.job import Job
 from gb_ray.train.loop import train
+from gb_ray.train.samples import reader
 
 sys.path.append(str(Path(__file__).parent.parent / "corpus"))
 
@@ -39,6 +41,12 @@ def trained(workers: int, made: Job) -> tuple[dict[str, Any], dict[str, torch.Te
     processes.run(workers, train, made)
     result = json.loads((made.run / "result.json").read_text())
     return result, load_file(made.run / "model" / "model.safetensors")
+
+
+def test_a_share_of_nothing_is_refused_before_the_first_step(folder: Path, backbone: Path) -> None:
+    made = replace(job(folder, backbone), old=None)
+    with pytest.raises(UserError, match=r"train\.replay: nothing to replay.*--from"):
+        reader(made)
 
 
 @pytest.mark.chaos
