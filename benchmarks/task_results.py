@@ -2,11 +2,13 @@
 
     python benchmarks/task_results.py RECIPE [--seeds 5] [--home DIR] [--json FILE] [section.key=value ...]
 
-RECIPE is a name in jobs/recipes: intents, feedback, entities, grid_load. Each seed is one `gb finetune`, and the corpus
-is built once. The peers learn from the very rows of the corpus' train split and answer those of its test split:
-texts: scikit-learn's TF-IDF of words and pairs with logistic regression; grid load: the load a day before (what a
-forecaster has without a model), and scikit-learn's gradient boosting on the same columns as numbers. For entities the
-peer is Trainer, in benchmarks/train_speed.py, which trains both on the same batches.
+RECIPE is a name in jobs/recipes: intents, feedback, topics, entities, grid_load, translations. Each seed is one
+`gb finetune`, and the corpus is built once. The peers learn from the very rows of the corpus' train split and answer
+those of its test split: texts: scikit-learn's TF-IDF of words and pairs (topics: of up to four characters, which other
+languages share) with logistic regression; grid load: the load a day before (what a forecaster has without a model), and
+scikit-learn's gradient boosting on the same columns as numbers. For entities the peer is Trainer, in
+benchmarks/train_speed.py, which trains both on the same batches. The interval is that of the mean over seeds, by the
+t distribution.
 """
 
 from __future__ import annotations
@@ -25,15 +27,21 @@ import pyarrow.parquet as pq
 from gb_ray.corpus.corpus import Corpus
 
 ROOT = Path(__file__).parent.parent
-MAIN = {"intents": "accuracy", "feedback": "accuracy", "entities": "entity_f1", "grid_load": "mae_load"}
+MAIN = {
+    "intents": "accuracy",
+    "feedback": "accuracy",
+    "topics": "accuracy",
+    "entities": "entity_f1",
+    "grid_load": "mae_load",
+    "translations": "recall_at_1",
+}
 
 
 def finetune(recipe: str, seed: int, home: Path, overrides: list[str]) -> dict[str, Any]:
-    """The account of one run."""
-    command = [str(Path(sys.executable).parent / "gb"), "finetune", f"jobs/recipes/{recipe}.yaml", "--home", str(home)]
-    done = subprocess.run(
-        [*command, "--json", f"seed={seed}", *overrides], cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True
-    )
+    """The account of one run of a recipe's file."""
+    command = [str(Path(sys.executable).parent / "gb"), "finetune", recipe, "--home", str(home)]
+    command += ["--ray", "local", "--json", f"seed={seed}", *overrides]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
     return dict(json.loads(done.stdout))
 
 
@@ -45,17 +53,18 @@ def rows(corpus: Corpus, split: str, columns: list[str]) -> dict[str, list[Any]]
     return {name: [value for table in tables for value in table[name].to_pylist()] for name in columns}
 
 
-def linear(corpus: Corpus) -> dict[str, float]:
-    """TF-IDF and logistic regression."""
+def linear(corpus: Corpus, characters: bool) -> dict[str, float]:
+    """TF-IDF, of words or of characters, and logistic regression."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import accuracy_score, f1_score
     from sklearn.pipeline import make_pipeline
 
     train, test = (rows(corpus, split, ["text", "label_name"]) for split in ("train", "test"))
-    model = make_pipeline(
-        TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LogisticRegression(C=10, max_iter=1000)
+    pieces: dict[str, Any] = (
+        {"ngram_range": (1, 2)} if not characters else {"analyzer": "char_wb", "ngram_range": (1, 4)}
     )
+    model = make_pipeline(TfidfVectorizer(sublinear_tf=True, **pieces), LogisticRegression(C=10, max_iter=1000))
     found = model.fit(train["text"], train["label_name"]).predict(test["text"])
     return {
         "accuracy": accuracy_score(test["label_name"], found),
@@ -86,6 +95,37 @@ def boosted(corpus: Corpus) -> dict[str, dict[str, float]]:
     }
 
 
+def show(recipe: str, accounts: list[dict[str, Any]], peers: dict[str, dict[str, float]]) -> None:
+    """A line a metric: the mean over seeds, before training, the peers. Then calibration and languages."""
+    task = next(iter(accounts[0]["metrics"]["test"]))
+    before = accounts[0]["before"].get("test", {}).get(task, {})
+    for name in accounts[0]["metrics"]["test"][task]:
+        values = [account["metrics"]["test"][task][name] for account in accounts]
+        told = f"before {before[name]:.4f}, " if name in before else ""
+        told += ", ".join(f"{peer} {found[name]:.4f}" for peer, found in peers.items() if name in found)
+        print(f"{'*' if name == MAIN[recipe] else ' '} {name:16}{spread(values)}   {told}")
+    errors = [account["calibration"][task]["test_ece"] for account in accounts if account["calibration"]]
+    for when in ("before", "after") if errors else ():
+        print(f"  calibration error {when} scaling {spread([one[when] for one in errors])}")
+    slices = [one for account in accounts for one in account["slices"]["test"][task] if one["by"] == "language"]
+    for language in sorted({one["name"] for one in slices}):
+        own = [one for one in slices if one["name"] == language and MAIN[recipe] in one["metrics"]]
+        if own and len(accounts) == len(own):
+            print(f"  {language}: {own[0]['samples']} samples {spread([one['metrics'][MAIN[recipe]] for one in own])}")
+
+
+def spread(values: list[float]) -> str:
+    """Mean, standard deviation over seeds, and the 95 % interval of the mean."""
+    mean = statistics.mean(values)
+    if len(values) < 2:
+        return f"{mean:9.4f}"
+    from scipy.stats import t
+
+    sd = statistics.stdev(values)
+    half = t.ppf(0.975, len(values) - 1) * sd / len(values) ** 0.5
+    return f"{mean:9.4f} ± {sd:.4f} ({mean - half:.4f} to {mean + half:.4f})"
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -95,24 +135,19 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("overrides", nargs="*")
     asked = parser.parse_args()
-    accounts = [finetune(asked.recipe, seed, asked.home, asked.overrides) for seed in range(asked.seeds)]
-    task = next(iter(accounts[0]["metrics"]["test"]))
-    ours = [account["metrics"]["test"][task] for account in accounts]
+    accounts = [
+        finetune(f"jobs/recipes/{asked.recipe}.yaml", seed, asked.home, asked.overrides) for seed in range(asked.seeds)
+    ]
     corpus = Corpus.find(asked.home, accounts[0]["corpus"]["digest"])
     peers: dict[str, dict[str, float]] = {}
-    if asked.recipe in ("intents", "feedback"):
-        peers["TF-IDF, logistic regression"] = linear(corpus)
+    if asked.recipe in ("intents", "feedback", "topics"):
+        peers["TF-IDF, logistic regression"] = linear(corpus, asked.recipe == "topics")
     elif asked.recipe == "grid_load":
         peers |= boosted(corpus)
     print(f"{asked.recipe}: {corpus.manifest.splits['test'].samples} test samples, {asked.seeds} seeds")
-    for name in ours[0]:
-        values = [one[name] for one in ours]
-        spread = statistics.stdev(values) if len(values) > 1 else float("nan")
-        beside = ", ".join(f"{peer} {found[name]:.4f}" for peer, found in peers.items() if name in found)
-        marked = "*" if name == MAIN[asked.recipe] else " "
-        print(f"{marked} {name:16}{statistics.mean(values):9.4f} ± {spread:.4f}   {beside}")
+    show(asked.recipe, accounts, peers)
     if asked.json:
-        asked.json.write_text(json.dumps({"ours": ours, "peers": peers}, indent=1))
+        asked.json.write_text(json.dumps({"accounts": accounts, "peers": peers}, indent=1))
 
 
 if __name__ == "__main__":

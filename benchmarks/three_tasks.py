@@ -1,0 +1,102 @@
+"""Three tasks in one model against three models: what each task loses, and what an answer to all three costs.
+
+    python benchmarks/three_tasks.py [--seeds 1] [--home DIR] [--json FILE] [section.key=value ...]
+
+The recipe three_tasks is run as it stands, and three times with the sources and the task of one task alone, the rest of
+it the same. A sample is thus seen as often in either. Serving: 256 texts of the three test splits are answered by the
+one model, which answers all three tasks, and by the three in turn, in rounds, on one thread. Goals: no task loses more
+than a point, and an answer takes a third of the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from task_results import ROOT, finetune
+
+from gb_ray.corpus.corpus import Corpus
+from gb_ray.model.predictor import Predictor
+
+RECIPE = ROOT / "jobs" / "recipes" / "three_tasks.yaml"
+MAIN = {"entities": "entity_f1", "topics": "accuracy", "intents": "accuracy"}
+TEXTS, AT_ONCE, ROUNDS = 256, 16, 5
+
+
+def alone(task: str, folder: Path) -> Path:
+    """The recipe of one of the tasks."""
+    content = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
+    sources = [source for source in content["corpus"]["sources"] if source.pop("task") == task]
+    # How often its rows are seen is a matter of several.
+    content["corpus"]["sources"] = [{key: one for key, one in source.items() if key != "weight"} for source in sources]
+    content["tasks"] = {task: content["tasks"][task]}
+    content["train"].pop("balance")
+    content["name"], content["registry"] = f"alone_{task}", {"policy": str(folder / "policy.yaml")}
+    (folder / "policy.yaml").write_text("{}")
+    path = folder / f"alone_{task}.yaml"
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
+def seconds(models: list[Predictor], texts: list[str]) -> float:
+    """To answer all texts with each of the models."""
+    began = time.perf_counter()
+    for model in models:
+        for first in range(0, len(texts), AT_ONCE):
+            model.predict(model.encode(texts[first : first + AT_ONCE]))
+    return time.perf_counter() - began
+
+
+def serving(together: Path, apart: list[Path], texts: list[str]) -> tuple[float, float]:
+    """Seconds of the one model and of the three, medians of rounds."""
+    torch.set_num_threads(1)
+    one, three = [Predictor(together)], [Predictor(path) for path in apart]
+    rounds = [(seconds(one, texts), seconds(three, texts)) for _ in range(ROUNDS)]
+    return statistics.median(a for a, _ in rounds), statistics.median(b for _, b in rounds)
+
+
+def texts_of(home: Path, digest: str) -> list[str]:
+    """Some of the test split's texts."""
+    import pyarrow.parquet as pq
+
+    corpus = Corpus.find(home, digest)
+    shard = corpus.path / corpus.manifest.splits["test"].shards[0].path
+    return [str(text) for text in pq.read_table(shard, columns=["text"])["text"].to_pylist()[: TEXTS // 3]]
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--home", type=Path, default=Path.home() / ".gb_ray")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("overrides", nargs="*")
+    asked = parser.parse_args()
+    asked.home.mkdir(parents=True, exist_ok=True)
+    together: list[dict[str, Any]] = []
+    apart: dict[str, list[dict[str, Any]]] = {task: [] for task in MAIN}
+    for seed in range(asked.seeds):
+        together.append(finetune(str(RECIPE), seed, asked.home, asked.overrides))
+        for task in MAIN:
+            apart[task].append(finetune(str(alone(task, asked.home)), seed, asked.home, asked.overrides))
+    texts = [text for task in MAIN for text in texts_of(asked.home, apart[task][0]["corpus"]["digest"])]
+    paths = [Path(apart[task][0]["model"]["path"]) for task in MAIN]
+    one, three = serving(Path(together[0]["model"]["path"]), paths, texts)
+    print(f"{'':12}{'three models':>14}{'one model':>12}{'points':>9}")
+    for task, metric in MAIN.items():
+        own = statistics.mean(account["metrics"]["test"][task][metric] for account in apart[task])
+        shared = statistics.mean(account["metrics"]["test"][task][metric] for account in together)
+        print(f"{task:12}{own:14.4f}{shared:12.4f}{100 * (shared - own):+9.1f}")
+    print(f"{len(texts)} texts: {three:.2f} s and {one:.2f} s: {one / three:.2f} of the time (goal 0.33)")
+    if asked.json:
+        asked.json.write_text(json.dumps({"together": together, "apart": apart, "seconds": [one, three]}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
