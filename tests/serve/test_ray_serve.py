@@ -115,6 +115,7 @@ def a_promotion_under_load(client: httpx.Client, home: Path) -> None:
     assert answers(client, ["a"]) == ("2", ["sun"])
 
 
+@pytest.mark.chaos
 def test_a_replica_that_cannot_load_says_why(tmp_path: Path, section: ServeSection) -> None:
     model = export(tmp_path / "model", "rain")
     # Its files are what its manifest says, and still no model can be made of them.

@@ -90,6 +90,7 @@ def test_two_then_three_then_one_then_two_workers_take_the_same_steps(
     assert apart < (ROUNDING if precision == "fp32" else ROUNDING_BF16)
 
 
+@pytest.mark.chaos
 def test_what_was_derived_for_other_workers_is_verified_and_made_again(backbone: Path, tmp_path: Path) -> None:
     """Half-made or damaged it is thrown away; nothing of it is unpickled."""
     job = small_job(tmp_path, backbone, epochs=1, checkpoint={"every": 1000, "keep": 1})

@@ -100,6 +100,7 @@ def test_gradients_of_every_split(job: Job, expected: Gradients, workers: int) -
         assert worst(found, expected) < TOLERANCE, split
 
 
+@pytest.mark.chaos
 def test_recomputed_activations_give_the_same_gradients(job: Job) -> None:
     splits = [(0, 2, True), (2, 2, True), (3, 2, True)]
     kept, again = (processes.run(2, gradients, with_train(job, recompute=value), splits)[0] for value in (False, True))
