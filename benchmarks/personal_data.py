@@ -98,7 +98,7 @@ def main() -> None:
     given = parser.parse_args()
     results: dict[str, Any] = {
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("phonenumbers", "python-stdnum")},
+        "versions": {name: version(name) for name in ("phonenumberslite", "python-stdnum")},
         "quality": quality(),
         "speed": {"made cases": speed("made cases", [case.text for case in cases()])},
     }
