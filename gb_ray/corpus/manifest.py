@@ -206,7 +206,7 @@ class Manifest(Frozen):
         splits = {name: split.samples for name, split in self.splits.items()}
         found = {"path": str(path), "digest": self.digest, **funnel, "splits": splits}
         seen = self.splits["train"].seen
-        return found | ({"epoch": self.splits["train"].epoch, "seen": seen} if seen else {})
+        return found | ({"seen": seen} if seen else {})
 
 
 def where_rows_went(summary: dict[str, Any]) -> str:

@@ -5,7 +5,8 @@ A stratum of weight w and label c is seen
     w * (M / N(c)) ** balance    times an epoch; N(c) = sum of w * samples over the strata of c, M the largest of them
 
 so that labels have shares of an epoch that go as N(c) ** (1 - balance): with 0 those of the rows, with 1 all the same.
-No row is seen less often than its source's weight says. Lample and Conneau, Cross-lingual Language Model Pretraining,
+No row is seen less often than its source's weight says. A label with fewer rows than there are lanes is in as many
+lanes as it has rows, so that few workers read it. Lample and Conneau, Cross-lingual Language Model Pretraining,
 https://arxiv.org/abs/1901.07291, section 3.1, draw languages so, with the exponent 0.5.
 """
 
