@@ -82,7 +82,7 @@ def test_no_row_is_left_out_and_rows_of_one_label_come_equally_often(corpora: di
     assert len(seen) == 101
 
 
-@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from(["balanced", "lone"]),
     workers=st.sampled_from([2, 3, 4]),
