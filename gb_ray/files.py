@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -26,6 +27,15 @@ def write_over(path: Path, content: bytes, mode: int = 0o644) -> None:
     temporary = _write_beside(path, content, mode)
     temporary.replace(path)
     sync(path.parent)
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file that is never written to again a second name, or where that cannot be, a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        # Another file system, or one without links.
+        shutil.copy2(source, target)
 
 
 def sync(folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import gb_ray
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.inputs import Corpora, Inputs, code_digest, corpora_digest
-from gb_ray.measure import forgetting, results, scores
+from gb_ray.measure import ensemble, forgetting, results, scores
 from gb_ray.model import package
 from gb_ray.progress import Progress
 from gb_ray.recipe import Recipe
@@ -106,7 +106,8 @@ def promote(
     workers = TrainSection.model_validate(manifest["recipe"]["train"]).most
 
     def metrics_of(model: Path) -> dict[str, float]:
-        return scores.joined(scores.metrics(scores.of_model(model, corpora, (policy.split,), workers))[policy.split])
+        found = ensemble.of_models([model], corpora, (policy.split,), workers)
+        return scores.joined(scores.metrics(found)[policy.split])
 
     with progress.stage("gate"):
         outcome = promote_version(tracking, home, version, policy, metrics_of)

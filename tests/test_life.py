@@ -100,6 +100,42 @@ def test_a_model_with_itself_answers_as_it_does_alone(life: dict[str, Any]) -> N
     assert found["metrics"]["test"]["topic"] == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.chaos
+def test_two_versions_live_as_one(life: dict[str, Any], tmp_path: Path) -> None:
+    """Packaged, measured, promoted and served: the endpoint answers the mean of what the two answer alone."""
+    import httpx
+
+    home = shutil.copytree(life["home"], tmp_path / "home")
+    common = ("--home", home, "--ray", life["common"][-1])
+    words = [word for text in TEXTS for word in ("--text", text)]
+    gb_json("finetune", life["recipe"], *common, "seed=7", "train.epochs=4")
+    members = ("models:/topics/1", "models:/topics/2")
+    made = gb_json("ensemble", "topics", *members, "--home", home)
+    assert [one["uri"] for one in made["members"]] == list(members)
+    options = ("--recipe", life["recipe"], *common)
+    found = gb_json("evaluate", made["model"]["uri"], *options)
+    assert found["metrics"] == gb_json("evaluate", members[0], "--with", members[1], *options)["metrics"]
+    (tmp_path / "any.yaml").write_text("floors: {macro_f1: 0.1}")
+    outcome = gb_json("promote", "topics", "--version", "3", "--policy", tmp_path / "any.yaml", *common)
+    assert outcome["gate"]["passed"]
+    each = [gb_json("predict", one, *words, "--home", home)["answers"] for one in members]
+
+    port = free_port()
+    command = [BIN / "gb", "serve", "models:/topics@champion", *common, "--json", f"serve.port={port}"]
+    server = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        url = json.loads(server.stdout.readline())["url"]
+        answer = httpx.post(f"{url}/v1/models/topics/predict", json={"texts": TEXTS}, timeout=30).json()
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(20)
+    assert answer["model"]["version"] == "3"
+    for one, other, both in zip(*each, answer["answers"], strict=True):
+        for label, score in both["probabilities"].items():
+            mean = (one["probabilities"][label] + other["probabilities"][label]) / 2
+            assert score == pytest.approx(mean, abs=1e-5)
+
+
 def test_predict_pyfunc_and_plain_transformers_agree(life: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     import mlflow
     import pandas as pd

@@ -79,8 +79,8 @@ def test_an_unknown_key_like_no_other_lists_the_known_ones() -> None:
 def test_the_known_keys_of_a_task_are_those_of_its_type() -> None:
     said = refusal(with_key(["tasks", "topic", "zzz"], 1))
     assert (
-        "known keys: class_weights, focal, label, label_smoothing, labels, multi_label, separator, text, type, weight"
-        in said
+        "known keys: balance, class_weights, focal, label, label_smoothing, labels, multi_label, separator, text, "
+        "type, weight" in said
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from gb_ray.cli.call import DONE, FAILED, Call, Outcome
-from gb_ray.corpus.manifest import where_rows_went
+from gb_ray.corpus.manifest import how_often, where_rows_went
 from gb_ray.recipe import load
 from gb_ray.section import UserError
 
@@ -91,6 +91,7 @@ def _corpus_lines(summary: dict[str, Any]) -> list[str]:
     return [
         f"corpus     {summary['path']}{' (unchanged, reused)' if summary.get('reused') else ''}",
         f"rows       {where_rows_went(summary)}",
+        *(f"epoch      {line}" for line in how_often(summary)),
         f"splits     {splits}",
         f"digest     {summary['digest']}",
     ]

@@ -1,4 +1,4 @@
-"""Verbs that make a model: plan, finetune, register, average; and evaluate."""
+"""Verbs that make a model: plan, finetune, register, average, ensemble; and evaluate."""
 
 from __future__ import annotations
 
@@ -120,6 +120,21 @@ def average(call: Call) -> Outcome:
     account = {"path": str(out), "weights_sha256": manifest["weights_sha256"], "parents": manifest["parents"]}
     lines = [f"model      {out}  sha256 {manifest['weights_sha256'][:16]}…, the mean of {len(versions)}"]
     return DONE, account, [*lines, f"next       gb evaluate {out} --recipe RECIPE --against {call.args.models[0]}"]
+
+
+def ensemble(call: Call) -> Outcome:
+    """gb ensemble NAME MODEL MODEL ...: a version of NAME that answers with the mean of what several answer."""
+    from gb_ray.finetune import describe
+    from gb_ray.model import package
+    from gb_ray.registry.ensemble import ensemble
+
+    tracking = call.tracking()
+    found = ensemble(tracking, call.home, call.args.name, [resolved(call, model) for model in call.args.models])
+    members = package.read(found.path)[package.MEMBERS]
+    account = {"run_id": found.run_id, "model": describe(found), "members": members}
+    lines = [f"model      {found.uri}  sha256 {found.weights_sha256[:16]}…, {len(members)} that answer as one"]
+    lines += [f"member     {one['uri']}  sha256 {one['weights_sha256'][:16]}…" for one in members]
+    return DONE, account, [*lines, f"next       gb promote {found.name} --version {found.version}"]
 
 
 def _model_lines(account: dict[str, Any]) -> list[str]:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from gb_ray.model.digest import ADAPTER
+from gb_ray.model.package import MEMBERS
 from gb_ray.recipe import Recipe
 from gb_ray.registry.versions import Version
 from gb_ray.section import UserError
-from gb_ray.tasks.tokenizer import tokenizer
+from gb_ray.tasks.tokenizer import rules
 
 
 def check(version: Version, manifest: dict[str, Any], recipe: Recipe, backbone: Path) -> None:
@@ -33,6 +34,8 @@ def _one_task(version: Version, manifest: dict[str, Any], recipe: Recipe) -> Non
 
 def _whole(version: Version, recipe: Recipe) -> None:
     """Adapters are in the weights: one by itself is on the base that its recipe names, never on another model."""
+    if (version.path / MEMBERS).is_dir():
+        raise UserError(f"{version.uri}: an ensemble; go on from one of its members")
     if (version.path / ADAPTER).is_file():
         raise UserError(
             f"{version.uri}: an adapter, not a whole model; train it with model.adapter.export=merged instead"
@@ -71,14 +74,8 @@ def _same_architecture(version: Version, backbone: Path, recipe: Recipe) -> None
 
 def _same_tokenizer(version: Version, backbone: Path, recipe: Recipe) -> None:
     """Rows are tokenised by the backbone's; the model must have learnt with the same."""
-    if _tokenizer(version.path) != _tokenizer(backbone):
+    if rules(str(version.path)) != rules(str(backbone)):
         raise UserError(
             f"{version.uri}: its tokenizer is not that of model.path {recipe.model.path}; set model.path to the "
             "backbone that the model was made of"
         )
-
-
-def _tokenizer(folder: Path) -> dict[str, Any]:
-    """What decides the tokens of a text: cutting and padding are set by every caller."""
-    content = json.loads(tokenizer(str(folder)).backend_tokenizer.to_str())
-    return {key: value for key, value in content.items() if key not in ("truncation", "padding")}

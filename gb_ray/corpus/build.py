@@ -34,7 +34,7 @@ from gb_ray.corpus.corpus import Corpus, seal
 from gb_ray.corpus.manifest import SPLITS, FileEntry, Manifest, SplitEntry
 from gb_ray.corpus.near import near
 from gb_ray.corpus.plan import Plan
-from gb_ray.corpus.stages import account, bucket, encode, lanes, read, split, stage, tables
+from gb_ray.corpus.stages import account, bucket, encode, lanes, read, split, stage, strata, tables
 from gb_ray.corpus.stages.stage import Result
 from gb_ray.files import sha256
 from gb_ray.progress import Progress
@@ -136,7 +136,7 @@ class _Build:
         manifest = Manifest(
             name=self.plan.name,
             task=self.plan.task,
-            encoder=self.plan.encoder.fingerprint(),
+            encoder=self.plan.encoding,
             section=self.section.model_dump(mode="json"),
             labels=labels,
             sources=sources,
@@ -206,7 +206,7 @@ class _Build:
         self, buckets: list[Path], removed: list[NDArray[np.int8]] | None, labels: list[str]
     ) -> tuple[list[Path], list[Result]]:
         """The files of samples, and which splits and strata they hold."""
-        strata = [self._weights.index(source.section.weight) for source in self.plan.sources]
+        numbers = [self._weights.index(source.section.weight) for source in self.plan.sources]
         items = [
             encode.Encoding(
                 number=number,
@@ -214,7 +214,7 @@ class _Build:
                 removed=removed[number] if removed else None,
                 encoder=self.encoder.result(),
                 labels=labels,
-                strata=strata,
+                strata=numbers,
                 keep_text=self.section.keep_text,
             )
             for number, path in enumerate(buckets)
@@ -228,7 +228,9 @@ class _Build:
 
     def _deal(self, files: list[Path], encoded: list[Result], labels: list[str]) -> dict[str, SplitEntry]:
         """Write the lanes of every split."""
-        pieces = encode.pieces(files, encoded)
+        pieces, kinds = encode.pieces(files, encoded), strata.of_sources(self._weights)
+        if balance := self.plan.encoder.balance:
+            pieces, kinds = strata.balanced(pieces, self._weights, labels, balance)
         with self.progress.stage("write", total=sum(result["rows"] for result in encoded), unit="samples") as shown:
             dealings = [
                 dealing
@@ -239,7 +241,7 @@ class _Build:
             dealt = list(zip(dealings, stage.run(dealings, lanes.deal, self.work / "written", seen), strict=True))
         return {
             name: lanes.split_entry(
-                self._weights if name == "train" else [1.0],
+                kinds if name == "train" else strata.of_sources([1.0]),
                 [(dealing, result) for dealing, result in dealt if dealing.split == name],
                 labels,
                 self.section.lanes,

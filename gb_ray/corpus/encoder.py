@@ -28,6 +28,10 @@ class Encoder(Protocol):
     chooses_one: bool
     """Whether every answer is one of the labels: with a single label there is nothing to learn."""
 
+    @property
+    def balance(self) -> float:
+        """How far an epoch evens out labels, 0 to 1. Above 0 the column `label` has one label's number a sample."""
+
     fields: pa.Schema
     """Of a clean row."""
 

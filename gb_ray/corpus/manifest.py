@@ -15,10 +15,12 @@ import json
 from collections import Counter
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 NAME = "manifest.json"
 SPLITS = ("train", "validation", "test")
+SHOWN = 5
+"""Labels that a person is told of in one line."""
 
 
 class Frozen(BaseModel):
@@ -36,11 +38,21 @@ class Shard(Frozen):
 
 
 class Stratum(Frozen):
-    """The samples of a split whose sources have one weight, in lanes of their own: `shards[lane][s]`."""
+    """The samples of a split that an epoch has equally often, in lanes of their own: `shards[lane][s]`.
+
+    Their sources have one weight; where labels are balanced, they also have one `label`.
+    """
 
     weight: float
     samples: int
     shards: list[list[Shard]]
+    label: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # The digest of a corpus covers it: those whose labels are not balanced keep theirs.
+        found: dict[str, Any] = write(self)
+        return {key: value for key, value in found.items() if value is not None}
 
     @property
     def drawn(self) -> int:
@@ -77,6 +89,17 @@ class SplitEntry(Frozen):
     def epoch(self) -> int:
         """Samples in an epoch: each as often as its source's weight says."""
         return sum(stratum.drawn for stratum in self.strata)
+
+    @property
+    def seen(self) -> dict[str, float]:
+        """How often an epoch has each sample of a label, where labels are balanced; the most repeated first."""
+        samples, drawn = Counter[str](), Counter[str]()
+        for stratum in self.strata:
+            if stratum.label is not None:
+                samples[stratum.label] += stratum.samples
+                drawn[stratum.label] += stratum.drawn
+        found = {label: round(drawn[label] / count, 4) for label, count in samples.items()}
+        return dict(sorted(found.items(), key=lambda entry: (-entry[1], entry[0])))
 
     @property
     def shards(self) -> list[Shard]:
@@ -181,7 +204,9 @@ class Manifest(Frozen):
         """The account of a corpus that commands print."""
         funnel = self.funnel.model_dump()
         splits = {name: split.samples for name, split in self.splits.items()}
-        return {"path": str(path), "digest": self.digest, **funnel, "splits": splits}
+        found = {"path": str(path), "digest": self.digest, **funnel, "splits": splits}
+        seen = self.splits["train"].seen
+        return found | ({"seen": seen} if seen else {})
 
 
 def where_rows_went(summary: dict[str, Any]) -> str:
@@ -189,3 +214,12 @@ def where_rows_went(summary: dict[str, Any]) -> str:
     steps = ("filtered", "quarantined", "dropped", "duplicates", "near_duplicates", "leaks")
     taken = [f"{summary[step]} {step.replace('_', ' ')}" for step in steps if summary[step]]
     return f"{summary['read']} read = " + " + ".join([*taken, f"{summary['samples']} samples"])
+
+
+def how_often(summary: dict[str, Any]) -> list[str]:
+    """What a `Manifest.summary` says of rows that an epoch repeats, for a person; nothing where none are."""
+    if not (seen := summary.get("seen")):
+        return []
+    most = [f"{name} {times:.3g} times" for name, times in list(seen.items())[:SHOWN]]
+    more = [f"{len(seen) - SHOWN} more"] if len(seen) > SHOWN else []
+    return [f"labels balanced: an epoch sees {', '.join(most + more)}"]

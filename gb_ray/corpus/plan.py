@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gb_ray.corpus.encoder import Encoder
 from gb_ray.corpus.section import CorpusSection
@@ -42,11 +43,17 @@ class Plan:
         content = {
             "sources": [source.fingerprint() for source in self.sources],
             "section": self.section.model_dump(mode="json"),
-            "task": [self.task, self.encoder.fingerprint()],
+            "task": [self.task, self.encoding],
             "tokenizer": self.tokenizer_sha256,
             "code": self.code,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def encoding(self) -> dict[str, Any]:
+        """What decides the samples, and how often an epoch has them if not all alike."""
+        balance = self.encoder.balance
+        return self.encoder.fingerprint() | ({"balance": balance} if balance else {})
 
     def path(self, home: Path) -> Path:
         """Where its corpus is, or will be."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.measure.scores import Found, Scores, of_model
 from gb_ray.model import package
-from gb_ray.section import UserError
+from gb_ray.model.ensemble import agree
 
 
 def of_models(
@@ -25,31 +24,33 @@ def of_models(
 ) -> Found:
     """Of one exported model, or of several as one, on the splits that have samples. Ray must be up.
 
-    `also` is as `scores.of_model` has it. Each is computed by itself. Their probabilities are averaged, or what they
-    regress. Raises UserError for models of other tasks or labels than the first.
+    An ensemble stands for its members. `also` is as `scores.of_model` has it. Each is computed by itself. The
+    probabilities, scaled by each one's temperature as it answers with them, are averaged, or what they regress. Raises
+    UserError for models that do not `agree`.
     """
-    for model in models if len(models) > 1 else ():
-        if any(task["type"] in ("causal-lm", "embedding") for task in package.read(model)["tasks"].values()):
-            raise UserError(f"{model}: models of causal-lm and embedding do not answer as one; average their weights")
-        if _asked(model) != _asked(models[0]):
-            raise UserError(f"{model}: its tasks and labels are not those of {models[0]}; they cannot answer as one")
-    found = [of_model(model, corpora, splits, workers, also) for model in models]
-    if len(found) == 1:
-        return found[0]
+    every = [member for model in models for member in package.models(model, package.verify(model))]
+    if len(every) == 1:
+        return of_model(every[0], corpora, splits, workers, also)
+    agree(every)
+    found = [_answers(model, of_model(model, corpora, splits, workers, also)) for model in every]
     return {
         split: {task: together([one[split][task] for one in found]) for task in tasks}
         for split, tasks in found[0].items()
     }
 
 
-def _asked(model: Path) -> dict[str, Any]:
-    """What answers are made of, by task: its type and labels, and the scale of numbers."""
+def _answers(model: Path, found: Found) -> Found:
+    """What a model answers with, its logits divided by its temperatures."""
     manifest = package.read(model)
-    states = {name: manifest.get("state", {}).get(name, {}) for name in manifest["tasks"]}
+    only = next(iter(manifest["tasks"])) if len(manifest["tasks"]) == 1 else None  # it may be called otherwise here
     return {
-        name: (task["type"], task["labels"], states[name].get("mean"), states[name].get("sd"))
-        for name, task in manifest["tasks"].items()
+        split: {task: _cooled(one, package.temperature(manifest, only or task)) for task, one in tasks.items()}
+        for split, tasks in found.items()
     }
+
+
+def _cooled(scores: Scores, temperature: float) -> Scores:
+    return replace(scores, logits=[one.astype(np.float64) / temperature for one in scores.logits or []])
 
 
 def together(parts: Sequence[Scores]) -> Scores:

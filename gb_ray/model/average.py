@@ -39,6 +39,8 @@ def average(parents: Sequence[Path], out: Path, names: Sequence[dict[str, Any]])
     manifests = [package.verify(path) for path in parents]
     first = manifests[0]
     for number, (path, manifest) in enumerate(zip(parents, manifests, strict=True)):
+        if package.MEMBERS in manifest:
+            raise UserError(f"{path}: an ensemble; average its members, each of which is a model")
         if ADAPTER in manifest["files"]:
             raise UserError(f"{path}: an adapter alone; export with model.adapter.export=merged to average it")
         if manifest["weights_sha256"] in {one["weights_sha256"] for one in manifests[:number]}:

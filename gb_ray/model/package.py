@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from pydantic import TypeAdapter
 from safetensors.torch import save_file
 
-from gb_ray.files import sha256
+from gb_ray.files import link, sha256
 from gb_ray.model import pooling
 from gb_ray.model.digest import ADAPTER, WEIGHTS, weights_digest
 from gb_ray.model.load import check_safe
@@ -22,6 +22,8 @@ from gb_ray.tasks.section import TaskSection
 from gb_ray.tasks.task import Task, make
 
 MANIFEST = "gb_model.json"
+MEMBERS = "members"
+"""The folder of an ensemble's models, 1, 2 and so on; in its manifest, what they are."""
 SHARD = 2_000_000_000
 """Bytes of weights in one file, and in memory while they are written, at most."""
 
@@ -65,6 +67,23 @@ def alike(
     return complete
 
 
+def several(parents: Sequence[Path], manifest: dict[str, Any], path: Path) -> dict[str, Any]:
+    """What `export` does, with exported models that verified, each whole in a folder of its own."""
+    with _whole(path, manifest) as (beside, complete):
+        for parent, folder in zip(parents, models(beside, manifest), strict=True):
+            for name in (*read(parent)["files"], MANIFEST):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                copy = link if name.endswith(".safetensors") else shutil.copyfile
+                copy(parent / name, folder / name)
+    return complete
+
+
+def models(path: Path, manifest: dict[str, Any]) -> list[Path]:
+    """The directories of the models that answer: those of an ensemble's members, or the exported one itself."""
+    count = len(manifest.get(MEMBERS, []))
+    return [path / MEMBERS / str(number + 1) for number in range(count)] or [path]
+
+
 @contextmanager
 def _whole(path: Path, manifest: dict[str, Any]) -> Iterator[tuple[Path, dict[str, Any]]]:
     """(A folder to fill, the manifest that is complete when it was filled): `path` is it then, or is as it was."""
@@ -106,8 +125,9 @@ def read(path: Path) -> dict[str, Any]:
 
 def verify(path: Path) -> dict[str, Any]:
     """The manifest, every file checked against it. Raises UserError naming the file that differs."""
-    check_safe(path, str(path))
     manifest = read(path)
+    for folder in models(path, manifest):
+        check_safe(folder, str(folder))
     for name, digest in manifest["files"].items():
         if not (path / name).is_file():
             raise UserError(f"{path / name}: missing from the exported model")

@@ -19,6 +19,32 @@ _TAGS = {
     "causal-lm": "text-generation",
 }
 _SHOWN_LABELS = 50
+_MADE_OF = {
+    "parents": "## Averaged\n\nThe weights are the mean of those of these models:",
+    "members": "## Members\n\nAnswers are the mean of these models' probabilities, or of the numbers they answer:",
+}
+_LOADING_MEMBERS = """## How to load it
+
+Each folder in `members` is a model by itself. As one they answer so:
+
+```python
+from pathlib import Path
+
+from gb_ray.model.predictor import Predictor
+
+predictor = Predictor(Path("PATH"))  # this directory
+predictor.predict(predictor.encode(["a text"]))
+```
+
+```python
+import mlflow
+
+mlflow.pyfunc.load_model("models:/{name}@champion").predict({{"text": "a text"}})
+```
+
+```bash
+gb predict models:/{name}@champion --text "a text"
+```"""
 _POOLED = """The vector of a text is the mean of `last_hidden_state` over its tokens, special ones included, scaled to
 length 1. `modules.json` says so to sentence-transformers:
 
@@ -32,9 +58,9 @@ vectors = SentenceTransformer("PATH").encode(["a text"])
 def card(manifest: dict[str, Any]) -> str:
     """The card (markdown after YAML front matter) of the model that `manifest`, a `gb_model.json`, describes.
 
-    It reads: name, run_id, parents (of an average), tasks, metrics, before (the metrics before fine-tuning), corpus
-    (samples by split), intervals, calibration, corpus_digest, weights_sha256, recipe, recipe_digest, code, max_tokens.
-    What is absent is said to be not recorded.
+    It reads: name, run_id, parents (of an average), members (of an ensemble), tasks, metrics, before (the metrics
+    before fine-tuning), corpus (samples by split), intervals, calibration, corpus_digest, weights_sha256, recipe,
+    recipe_digest, code, max_tokens. What is absent is said to be not recorded.
     """
     tasks = manifest["tasks"]
     types = list(dict.fromkeys(task["type"] for task in tasks.values()))
@@ -42,14 +68,14 @@ def card(manifest: dict[str, Any]) -> str:
     parts = [
         _front_matter(manifest, types),
         f"# {manifest['name']}",
-        f"A {' and '.join(types)} model, fine-tuned with gb_ray from {_code(base)}.",
+        _what(manifest, types, base),
         *(_task(name, task, manifest) for name, task in tasks.items()),
         _data(manifest),
         _metrics(manifest),
         *_parent(manifest),
-        _loading(manifest, types[0]) if len(tasks) == 1 else _loading_several(manifest),
+        _loading_any(manifest, types),
         _provenance(manifest),
-        *([_parents(manifest["parents"])] if "parents" in manifest else []),
+        *(_made_of(manifest[key], said) for key, said in _MADE_OF.items() if key in manifest),
         _limits(manifest),
     ]
     return "\n\n".join(parts) + "\n"
@@ -58,7 +84,7 @@ def card(manifest: dict[str, Any]) -> str:
 def _front_matter(manifest: dict[str, Any], types: list[str]) -> str:
     # A page has one such tag: the first task's.
     fields = {
-        "library_name": "transformers",
+        "library_name": "gb_ray" if "members" in manifest else "transformers",
         "pipeline_tag": _TAGS.get(types[0], types[0]),
         "model_name": manifest["name"],
         "tags": ["gb_ray", *types],
@@ -120,6 +146,19 @@ def _parent(manifest: dict[str, Any]) -> list[str]:
     return ["## The model it went on from\n\n" + "\n".join(lines) + "\n\n" + said]
 
 
+def _what(manifest: dict[str, Any], types: list[str], base: str | None) -> str:
+    kind = " and ".join(types)
+    if members := manifest.get("members"):
+        return f"An ensemble of {len(members)} {kind} models, fine-tuned with gb_ray, that answer as one."
+    return f"A {kind} model, fine-tuned with gb_ray from {_code(base)}."
+
+
+def _loading_any(manifest: dict[str, Any], types: list[str]) -> str:
+    if "members" in manifest:
+        return _LOADING_MEMBERS.format(name=manifest["name"])
+    return _loading(manifest, types[0]) if len(manifest["tasks"]) == 1 else _loading_several(manifest)
+
+
 def _loading_several(manifest: dict[str, Any]) -> str:
     name = manifest["name"]
     return f"""## How to load it
@@ -165,7 +204,7 @@ mlflow.pyfunc.load_model("models:/{name}@champion").predict({{"text": "a text"}}
 ```
 
 ```bash
-gb predict --model models:/{name}@champion "a text"
+gb predict models:/{name}@champion --text "a text"
 ```"""
 
 
@@ -180,10 +219,10 @@ def _provenance(manifest: dict[str, Any]) -> str:
     return "## Provenance\n\n" + "\n".join(f"- {name}: {_code(manifest.get(key))}" for name, key in keys.items())
 
 
-def _parents(parents: list[dict[str, Any]]) -> str:
-    shown = ([_code(one[key]) for key in ("uri", "run_id", "weights_sha256")] for one in parents)
+def _made_of(models: list[dict[str, Any]], said: str) -> str:
+    shown = ([_code(one[key]) for key in ("uri", "run_id", "weights_sha256")] for one in models)
     lines = [f"- {uri}, run {run}, weights {weights}" for uri, run, weights in shown]
-    return "\n".join(["## Averaged", "", "The weights are the mean of those of these models:", "", *lines])
+    return "\n".join([said, "", *lines])
 
 
 def _limits(manifest: dict[str, Any]) -> str:
@@ -204,6 +243,8 @@ def _calibrated(manifest: dict[str, Any]) -> str:
             f"{_number(fitted['temperature'])}: the calibration error on test is {_number(error['after'])} with it and "
             f"{_number(error['before'])} without, as `transformers` alone answers."
         )
+    if "members" in manifest:
+        return "Each member's logits are divided by its own temperature; their mean was not calibrated."
     return "Scores are the model's own and were not calibrated: do not read them as probabilities of being right."
 
 

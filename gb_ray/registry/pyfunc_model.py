@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import warnings
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gb_ray import __version__
+from gb_ray.files import link
 from gb_ray.registry.export import Export
 from gb_ray.registry.tracking import Tracking
 from gb_ray.section import UserError
@@ -114,8 +114,8 @@ def _save(export: Export, logged: LoggedModel, target: Path) -> None:
             pip_requirements=_requirements(),
             mlflow_model=form,
         )
-    for file in export.path.glob(WEIGHTS):
-        _link(file, target / FOLDER / file.name)
+    for file in export.path.rglob(WEIGHTS):
+        link(file, target / FOLDER / file.relative_to(export.path))
     form.model_size_bytes = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
     form.save(str(target / "MLmodel"))
 
@@ -124,11 +124,3 @@ def _requirements() -> list[str]:
     # The part after "+" names a build, such as +cpu, that an index need not have.
     found = {name: version(name).partition("+")[0] for name in REQUIREMENTS}
     return [f"{name}=={number}" for name, number in {"gb_ray": __version__, **found}.items()]
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:
-        # Another file system, or one without links.
-        shutil.copy2(source, target)

@@ -46,8 +46,7 @@ def register(tracking: Tracking, export: Path, run_id: str) -> Version:
     """
     opened = Export.open(export)
     manifest = opened.manifest
-    if not NAME.fullmatch(manifest.name):
-        raise UserError(f"{export}: model name {manifest.name!r}: expected letters, digits, '_', '.' and '-'")
+    check_name(manifest.name, str(export))
     if manifest.run_id != run_id:
         raise UserError(f"{export}: exported by run {manifest.run_id}, not by run {run_id}")
     tracking.run(run_id)  # refuses a run that the store does not know
@@ -56,6 +55,12 @@ def register(tracking: Tracking, export: Path, run_id: str) -> Version:
     tracking.client.set_registered_model_alias(manifest.name, "candidate", str(record.version))
     local = pyfunc_model.local_path(record.source)
     return _version(Export.open(local / pyfunc_model.FOLDER) if local else opened, str(record.version))
+
+
+def check_name(name: str, where: str) -> None:
+    """Raises UserError for one that a model cannot have."""
+    if not NAME.fullmatch(name):
+        raise UserError(f"{where}: model name {name!r}: expected letters, digits, '_', '.' and '-'")
 
 
 def resolve(tracking: Tracking, home: Path, model: str) -> Version:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # imported where it is used: workers that only tokenise start
 IGNORED = -100
 """The label of a token that nothing is asked of: special tokens, words after their first token, prompts."""
 
-HOW = {"label_smoothing", "focal", "class_weights", "weight"}
+HOW = {"label_smoothing", "focal", "class_weights", "weight", "balance"}
 """Keys that say how a task is learnt: they decide nothing of the samples."""
 _LESS_IS_BETTER = ("loss", "perplexity", "bits", "mae", "rmse")
 
@@ -32,6 +32,11 @@ class Base:
 
     chooses_one = False
     """See Encoder."""
+
+    @property
+    def balance(self) -> float:
+        """See Encoder."""
+        return 0.0
 
     tokens_at_once = 4096
     """Whose outputs evaluation holds in memory at once, padding included."""

@@ -32,9 +32,16 @@ class SequenceClassificationSection(Weighted):
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Of the label's certainty, shared out to all labels.")
     focal: float = Field(0.0, ge=0, description="How much less what is answered well counts: gamma of the focal loss.")
     class_weights: ClassWeights = Field(None, description="What an answer counts, by its label; absent, all alike.")
+    balance: float = Field(
+        0.0, ge=0, le=1, description="How far an epoch repeats rows of rare labels: 1, until all labels are seen alike."
+    )
 
     @model_validator(mode="after")
     def _fit_together(self) -> "SequenceClassificationSection":
+        if self.balance and self.multi_label:
+            raise ValueError("balance: is of one label a text, not of multi_label: true")
+        if self.balance and self.class_weights == "balanced":
+            raise ValueError("balance: goes without class_weights: balanced, or rare labels would count twice")
         if self.separator is not None and not self.multi_label:
             raise ValueError("separator: goes with multi_label: true, and with nothing else")
         if self.label_smoothing and self.multi_label:

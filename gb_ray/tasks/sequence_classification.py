@@ -42,6 +42,11 @@ class SequenceClassification(Imbalanced, WholeText):
         self._state = state or {}
         self.columns = [section.text, section.label]
 
+    @property
+    def balance(self) -> float:
+        """See Encoder."""
+        return float(self.section.balance)
+
     def clean(self, row: dict[str, Any]) -> dict[str, Any]:
         """`text` and `label_name`. Raises Reject."""
         text = clean_text(row[self.section.text], self.section.text, self.min_chars)

@@ -36,6 +36,12 @@ def tokenizer(path: str, revision: str | None = None) -> Any:
     return loaded
 
 
+def rules(path: str) -> dict[str, Any]:
+    """What decides the tokens of a text: cutting and padding are set by every caller."""
+    content = json.loads(tokenizer(path).backend_tokenizer.to_str())
+    return {key: value for key, value in content.items() if key not in ("truncation", "padding")}
+
+
 @dataclass(frozen=True)
 class Tokeniser:
     """From texts to the numbers of their tokens. It travels to workers, which start without `transformers` (3 s)."""

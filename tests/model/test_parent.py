@@ -15,6 +15,7 @@ from gb_ray.continual.parent import Parent
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.corpus.manifest import Manifest
 from gb_ray.model import package
+from gb_ray.model.ensemble import bind
 from gb_ray.progress import Progress
 from gb_ray.recipe import Recipe
 from gb_ray.registry.versions import local
@@ -87,6 +88,12 @@ def test_an_adapter_by_itself_is_refused(model: Path, backbone: Path, tmp_path: 
     content["model"]["adapter"] = {"export": "adapter"}
     with pytest.raises(UserError, match="export=merged"):
         Parent.of(local(model), Recipe.model_validate(content), backbone, tmp_path)
+
+
+def test_an_ensemble_is_refused(model: Path, backbone: Path, tmp_path: Path) -> None:
+    bind([model, model], [{}, {}], {"name": "topics", "run_id": "both"}, tmp_path / "both")
+    with pytest.raises(UserError, match="an ensemble; go on from one of its members"):
+        parent(tmp_path / "both", backbone, tmp_path)
 
 
 def test_numbers_keep_the_scale_that_the_outputs_were_learnt_in(model: Path, backbone: Path, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def directory(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_answers_of_one_pass_are_those_of_each_tasks_model(directory: Path) -> None:
     predictor = Predictor(directory)
     passes = []
-    predictor.model.backbone.register_forward_hook(lambda *args: passes.append(1))
+    predictor.members[0].model.backbone.register_forward_hook(lambda *args: passes.append(1))
     answers = predictor.predict(predictor.encode(TEXT))
     assert len(passes) == 1
     assert [list(answer) for answer in answers] == [list(SECTIONS)] * len(TEXT)

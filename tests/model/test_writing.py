@@ -45,7 +45,7 @@ def test_each_new_token_is_the_likeliest_whatever_the_batch(exported: Path) -> N
         new: list[int] = []
         while len(new) < NEW and (not new or new[-1] != loaded.eos_token_id):
             with torch.no_grad():
-                logits = predictor.model(input_ids=torch.tensor([ids + new])).logits
+                logits = predictor.members[0].model(input_ids=torch.tensor([ids + new])).logits
             new.append(int(logits[0, -1].argmax()))
         assert answer["text"] == loaded.decode(new, skip_special_tokens=True)
 

@@ -37,6 +37,9 @@ def _split(name: str, split: SplitEntry, manifest: Manifest) -> Iterator[Claim]:
     yield f"{name}: tokens", split.tokens, sum(shard.tokens for shard in split.shards)
     yield f"{name}: lengths", sum(split.lengths), split.samples
     yield f"{name}: languages", sum(split.languages.values()), split.samples
+    for label in sorted({stratum.label for stratum in split.strata if stratum.label is not None}):
+        held = sum(stratum.samples for stratum in split.strata if stratum.label == label)
+        yield f"{name}: strata of {label}", held, split.labels.get(label, 0)
     for number, stratum in enumerate(split.strata):
         yield f"{name}/stratum-{number}: lanes", len(stratum.shards), manifest.lanes
         yield from _lanes(f"{name}/stratum-{number}", stratum, manifest)

@@ -125,7 +125,9 @@ def _sources(manifest: Manifest) -> Iterator[str]:
     head = ["source", "address", "licence", "language", "weight", "rows read", "rows kept"]
     yield (
         "## Sources\n\nA row's column `source` has the number of the source it is from; that source's licence is its "
-        "own. Duplicates are among the rows kept. An epoch sees each training row `weight` times.\n\n"
+        "own. Duplicates are among the rows kept. An epoch sees each training row `weight` times"
+        + (", times what its label asks for, see below" if manifest.splits["train"].seen else "")
+        + ".\n\n"
         + table(head, rows, words=4)
     )
     shown = [
@@ -172,6 +174,11 @@ def _splits(manifest: Manifest) -> Iterator[str]:
     ]
     head = ["split", "samples", "an epoch", "tokens", "longest"]
     yield f"## Splits\n\n{plain(division(manifest))}\n\n" + table(head, rows)
+    if seen := manifest.splits["train"].seen:
+        times = [[plain(name), f"{count:.3g}"] for name, count in list(seen.items())[:_LABELS]]
+        yield "Labels are balanced: how often an epoch sees each training row of a label.\n\n" + table(
+            ["label", "times an epoch"], times
+        )
     for title, counts in (("Labels", by_split(manifest, "labels")), ("Languages", by_split(manifest, "languages"))):
         if counts:
             shown = [[plain(name), *(f"{count:,}" for count in found)] for name, found in counts[:_LABELS]]

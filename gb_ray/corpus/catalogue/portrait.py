@@ -9,7 +9,7 @@ from gb_ray.corpus.catalogue.figures import WIDTH, columns, cut, histogram, size
 from gb_ray.corpus.catalogue.recount import address, by_split
 from gb_ray.corpus.catalogue.rows import Row, first, line, shown
 from gb_ray.corpus.corpus import Corpus
-from gb_ray.corpus.manifest import where_rows_went
+from gb_ray.corpus.manifest import how_often, where_rows_went
 
 ROWS = 3
 _SHOWN = 20
@@ -54,6 +54,7 @@ def lines(corpus: Corpus, found: Account) -> list[str]:
         f"rows       {where_rows_went(found)}",
         *_because(found["reasons"], "           "),
         *([f"masked     {_counts(found['masked'])}"] if found["masked"] else []),
+        *(f"epoch      {line}" for line in how_often(found)),
         "",
         *_sources(corpus, found["sources"]),
         "",

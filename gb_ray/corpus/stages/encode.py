@@ -14,16 +14,20 @@ from gb_ray.corpus.encoder import Encoder
 from gb_ray.corpus.manifest import SPLITS
 from gb_ray.corpus.stages import tables
 from gb_ray.corpus.stages.stage import Result
+from gb_ray.corpus.stages.strata import Pieces
 
 FILE = "samples.arrow"
 CHUNK_ROWS = 4096
-Key = tuple[str, int]
-"""A split and one of its strata."""
+APART = 2**40
+"""More than there are strata in a split."""
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """A bucket to encode: `removed` marks rows that near duplicates took out, `strata` gives a source's stratum."""
+    """A bucket to encode: `removed` marks rows that near duplicates took out, `strata` gives a source's stratum.
+
+    Where labels are balanced, a stratum has as many of its own as there are labels.
+    """
 
     number: int
     bucket: Path
@@ -38,9 +42,13 @@ class Encoding:
         """See stage.Item."""
         return f"samples-{self.number:05d}"
 
-    def stratum(self, split: str, source: int) -> int:
-        """Weights are for training: what is measured is measured once."""
-        return self.strata[source] if split == "train" else 0
+    def places(self, table: pa.Table, samples: pa.Table) -> NDArray[np.int64]:
+        """Split and stratum of each row, as one number. Strata are for training: what is measured is measured once."""
+        splits = np.array([SPLITS.index(name) for name in table["split"].to_pylist()], np.int64)
+        strata = np.array(self.strata, np.int64)[table["source"].to_numpy()]
+        if self.encoder.balance:
+            strata = strata * len(self.labels) + samples["label"].to_numpy()
+        return APART * splits + np.where(splits == SPLITS.index("train"), strata, 0)
 
 
 def encode(item: Encoding, folder: Path) -> Result:
@@ -48,22 +56,12 @@ def encode(item: Encoding, folder: Path) -> Result:
     table = tables.read(item.bucket)
     if item.removed is not None:
         table = table.filter(pa.array(item.removed == 0))
-    splits, sources = table["split"].to_pylist(), table["source"].to_pylist()
-    place = np.array(
-        [
-            2**20 * SPLITS.index(split) + item.stratum(split, source)
-            for split, source in zip(splits, sources, strict=True)
-        ],
-        np.int64,
-    )
-    order = np.argsort(place, kind="stable")
-    table = table.take(pa.array(order))
-    samples = pa.concat_tables(
-        [_samples(chunk, item) for chunk in _chunks(table)] or [_samples(table, item)]
-    ).combine_chunks()
+    samples = pa.concat_tables([_samples(chunk, item) for chunk in _chunks(table)] or [_samples(table, item)])
+    place = item.places(table, samples)
+    samples = samples.take(pa.array(np.argsort(place, kind="stable"))).combine_chunks()
     tables.write(samples, folder / FILE)
     found, counts = np.unique(place, return_counts=True)
-    groups = [[SPLITS[int(key) // 2**20], int(key) % 2**20, int(rows)] for key, rows in zip(found, counts, strict=True)]
+    groups = [[SPLITS[int(key) // APART], int(key) % APART, int(rows)] for key, rows in zip(found, counts, strict=True)]
     return {"groups": groups, "rows": len(samples)}
 
 
@@ -84,9 +82,9 @@ def _array(values: object, type: pa.DataType) -> pa.Array:
     return pc.cast(values, type) if isinstance(values, pa.Array) else pa.array(values, type)
 
 
-def pieces(files: list[Path], results: list[Result]) -> dict[Key, list[tuple[Path, int, int]]]:
+def pieces(files: list[Path], results: list[Result]) -> Pieces:
     """Where the samples of each split and stratum are, in global order: rows [start, stop) of a file."""
-    found: dict[Key, list[tuple[Path, int, int]]] = {}
+    found: Pieces = {}
     for file, result in zip(files, results, strict=True):
         first = 0
         for name, stratum, rows in result["groups"]:

@@ -108,18 +108,18 @@ def _write(table: pa.Table, out: Path, path: str, tokens: int) -> Shard:
 
 
 def split_entry(
-    weights: list[float], results: list[tuple[Dealing, Result]], labels: list[str], lanes: int
+    kinds: list[Stratum], results: list[tuple[Dealing, Result]], labels: list[str], lanes: int
 ) -> SplitEntry:
-    """What the manifest says of a split whose strata have these weights."""
+    """What the manifest says of a split whose strata are of these kinds."""
     strata = []
-    for number, weight in enumerate(weights):
+    for number, kind in enumerate(kinds):
         shards: list[list[Shard]] = [[] for _ in range(lanes)]
         for dealing, result in results:
             if dealing.stratum == number:
                 for lane, shard in enumerate(result["shards"], start=dealing.low):
                     shards[lane].append(Shard(**shard))
         samples = sum(shard.rows for lane in shards for shard in lane)
-        strata.append(Stratum(weight=weight, samples=samples, shards=shards))
+        strata.append(kind.model_copy(update={"samples": samples, "shards": shards}))
     by_number, languages, lengths = Counter[int](), Counter[str](), np.zeros(32, np.int64)
     for _, result in results:
         by_number += Counter(dict(result["labels"]))
