@@ -106,6 +106,18 @@ class Recipe(Section):
                 raise ValueError("model.trained: embedding has no head; write all, a number of layers, or patterns")
         return self
 
+    @property
+    def prunes(self) -> bool:
+        """Whether ranks are taken from the adapter while it learns."""
+        return self.model.adapter is not None and self.model.adapter.type == "adalora"
+
+    @model_validator(mode="after")
+    def _an_adapter_can_be_pruned(self) -> Recipe:
+        train = self.train
+        if self.prunes and (train.zero not in ("auto", 0) or train.offload.optimizer != "none" or train.ema):
+            raise ValueError("model.adapter.type: adalora needs train.zero 0 without offload and ema; or use lora")
+        return self
+
     def sources_of(self, task: str) -> CorpusSection:
         """The corpus section of one task: its own sources, and what all tasks share."""
         own = [source for source in self.corpus.sources if source.task in (None, task)]

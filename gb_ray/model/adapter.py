@@ -1,6 +1,7 @@
 """Adapters: a few new parameters beside frozen ones, by https://huggingface.co/docs/peft, in the model as it is.
 
 LoRA: https://arxiv.org/abs/2106.09685. DoRA: https://arxiv.org/abs/2402.09353. IA3: https://arxiv.org/abs/2205.05638.
+AdaLoRA: https://arxiv.org/abs/2303.10512; which ranks it keeps is decided by train/ranks.py.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def attach(model: Any, section: AdapterSection, head: set[str]) -> set[str]:
         raise UserError(f"model.adapter: {type(model).__name__}: {str(error).splitlines()[0]}") from None
     new = {name for name, parameter in model.named_parameters() if id(parameter) not in before}
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name in new or name in head)
+        # Of what is new, AdaLoRA's count of its ranks is no weight.
+        parameter.requires_grad_((name in new and parameter.requires_grad) or name in head)
     return new
 
 
@@ -104,7 +106,7 @@ def _merge(module: Any, name: str, tensors: dict[str, torch.Tensor]) -> Iterator
 
 
 def _config(model: Any, section: AdapterSection) -> Any:
-    from peft import IA3Config, LoraConfig
+    from peft import AdaLoraConfig, IA3Config, LoraConfig
     from peft.utils import TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING as FEEDFORWARD
     from peft.utils import TRANSFORMERS_MODELS_TO_IA3_TARGET_MODULES_MAPPING as SCALED
 
@@ -113,13 +115,15 @@ def _config(model: Any, section: AdapterSection) -> Any:
         if kind not in SCALED:
             raise UserError(f"model.adapter: ia3 is not known for {kind}; use lora")
         return IA3Config(target_modules=SCALED[kind], feedforward_modules=FEEDFORWARD[kind])
-    return LoraConfig(
-        r=section.rank,
-        lora_alpha=section.alpha or 2 * section.rank,
-        lora_dropout=section.dropout,
-        target_modules=_targets(model, section.targets),
-        use_dora=section.type == "dora",
-    )
+    common: dict[str, Any] = {
+        "lora_alpha": section.alpha or 2 * section.rank,
+        "lora_dropout": section.dropout,
+        "target_modules": _targets(model, section.targets),
+    }
+    if section.type == "adalora":
+        # Its own schedule is not used, and has to be there.
+        return AdaLoraConfig(init_r=section.first_rank, target_r=section.rank, total_step=1, **common)
+    return LoraConfig(r=section.rank, use_dora=section.type == "dora", **common)
 
 
 def _targets(model: Any, patterns: list[str]) -> list[str]:

@@ -10,14 +10,19 @@ from gb_ray.section import Section
 class AdapterSection(Section):
     """A few new parameters that are trained in place of the backbone."""
 
-    type: Literal["lora", "dora", "ia3"] = Field("lora")
-    rank: int = Field(8, ge=1, description="Of the product that is added to a matrix; lora and dora.")
+    type: Literal["lora", "dora", "adalora", "ia3"] = Field("lora")
+    rank: int = Field(8, ge=1, description="Of the product that is added to a matrix; adalora: on average, at the end.")
     alpha: int | None = Field(None, ge=1, description="The product is scaled by alpha / rank. Absent: 2 x rank.")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Of what goes into an adapter; lora and dora.")
-    targets: list[str] = Field(["*"], min_length=1, description="Linear maps by name or its end; lora and dora.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Of what goes into an adapter; not ia3.")
+    targets: list[str] = Field(["*"], min_length=1, description="Linear maps by name or its end; not ia3.")
     export: Literal["merged", "adapter"] = Field(
         "merged", description="merged: a model like any other. adapter: what was trained alone; needs its base to load."
     )
+
+    @property
+    def first_rank(self) -> int:
+        """What adalora begins with, of which it gives up a third: the paper's one and a half times the budget."""
+        return self.rank + (self.rank + 1) // 2
 
     @model_validator(mode="after")
     def _agrees(self) -> "AdapterSection":

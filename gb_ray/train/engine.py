@@ -58,18 +58,18 @@ class Engine(Protocol):
         """
 
 
-def start(hollow: Hollow, job: Job, precision: str, universal: bool) -> Engine:
+def start(hollow: Hollow, job: Job, precision: str, total: int, universal: bool) -> Engine:
     """At ZeRO 0 there is nothing to share out, and copying it for DeepSpeed would take a quarter of a step.
 
-    `universal`: a checkpoint of another number of workers will be loaded. Raises UserError for what this machine or
-    this model cannot do.
+    `total`: steps of the run; `universal`: a checkpoint of another number of workers will be loaded. Raises UserError
+    for what this machine or this model cannot do.
     """
     if precision == "fp16" and not job.gpus:
         raise UserError("train.precision: fp16 needs GPUs; on CPU set train.precision to bf16 or fp32")
     if job.zero == 0:
         from gb_ray.train.whole import Whole
 
-        return Whole(hollow, job, precision)
+        return Whole(hollow, job, precision, total)
     # Imported here: it imports DeepSpeed, for seconds.
     from gb_ray.train.sharded import Sharded
 

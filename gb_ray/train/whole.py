@@ -19,6 +19,7 @@ from gb_ray.train.checkpoints.copied import copied
 from gb_ray.train.engine import DTYPES
 from gb_ray.train.gradients import Gradients
 from gb_ray.train.job import Job
+from gb_ray.train.ranks import Ranks
 from gb_ray.train.rows import table
 from gb_ray.train.scale import Scale
 
@@ -28,7 +29,7 @@ FILE = f"{STATE}/whole.pt"
 class Whole:
     """An `Engine`. Weights are kept in fp32; in bf16 and fp16 the layers compute with a rounded copy of them."""
 
-    def __init__(self, hollow: Hollow, job: Job, precision: str):
+    def __init__(self, hollow: Hollow, job: Job, precision: str, total: int):
         section, dtype = job.recipe.train, DTYPES[precision]
         device = torch.device("cuda", torch.cuda.current_device()) if job.gpus else torch.device("cpu")
         model = hollow.filled().to(device).train()
@@ -44,6 +45,8 @@ class Whole:
         self._clip, self._norm, self._model = section.clip, 0.0, model
         self._scale = Scale(precision)
         self._average = Average(self._trained, section.ema) if section.ema else None
+        adapter = job.recipe.model.adapter
+        self._ranks = Ranks(self._trained, adapter.rank, total) if adapter and job.recipe.prunes else None
         self._copy: dict[str, Any] | None = None
 
     def __call__(self, **inputs: Any) -> Any:
@@ -56,6 +59,8 @@ class Whole:
 
     def step(self, factor: float) -> None:
         """Update the weights at `factor` of each group's peak rate; not where fp16 overflowed."""
+        if self._ranks:
+            self._ranks.pull(zip(self._owners, self._gradients.of(), strict=True), self._scale.value)
         tensors = self._gradients.tensors()
         norm = float(torch.nn.utils.get_total_norm(tensors, foreach=True)) / self._scale.value
         shrunk = min(1.0, self._clip / (norm + 1e-6)) / self._scale.value
@@ -72,6 +77,8 @@ class Whole:
         for owner, gradient in zip(self._owners, self._gradients.of(), strict=True):
             owner.grad = gradient
         self._optimizer.step()
+        if self._ranks:
+            self._ranks.prune()
         for owner in self._owners:
             owner.grad = None
         if self._average:
@@ -114,6 +121,8 @@ class Whole:
         state = {"weights": self._trained, "optimizer": self._optimizer.state_dict(), "scale": self._scale.state()}
         if self._average:
             state["average"] = self._average.state()
+        if self._ranks:
+            state["ranks"] = self._ranks.state()
         self._copy = copied(state, self._copy)
         return {FILE: self._copy}
 
@@ -126,6 +135,8 @@ class Whole:
         self._scale.load(state["scale"])
         if self._average:
             self._average.load(state["average"])
+        if self._ranks:
+            self._ranks.load(state["ranks"])
         self._refresh()
 
     def weights(self, untrained: Callable[[str], torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:

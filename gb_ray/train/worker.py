@@ -63,7 +63,9 @@ class Worker:
         self.layout = Layout.of(hollow.model, self.tasks, self.device, together=job.zero != 3)
         changes = word_dropout.changes(recipe.train, self.tokenizer, recipe.seed)
         self.feeder = Feeder(self.reader, self.layout, recipe.train.micro_tokens, changes)
-        self.engine = engine.start(hollow, job, self.precision, bool(found and found.world != self.world))
+        self.total = steps_per_epoch(self.reader.samples_per_epoch, recipe.train.batch) * recipe.train.epochs
+        reshaped = bool(found and found.world != self.world)
+        self.engine = engine.start(hollow, job, self.precision, self.total, reshaped)
         against = recipe.train.adversary
         self.adversary = Adversary(self.engine.module, against) if against else None
         if found:
@@ -71,7 +73,6 @@ class Worker:
         self.progress = found.progress if found else Progress(0, 0, 0, 0)
         self._following: Step | None = None
         self._known: tuple[Step | None, Share] | None = None
-        self.total = steps_per_epoch(self.reader.samples_per_epoch, recipe.train.batch) * recipe.train.epochs
 
     def steps(self) -> Iterator[Step]:
         """The steps that are left."""

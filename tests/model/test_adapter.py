@@ -21,6 +21,7 @@ KINDS: list[dict[str, Any]] = [
     {"type": "lora", "rank": 4},
     {"type": "lora", "rank": 2, "alpha": 7, "targets": ["query", "*.intermediate.dense"]},
     {"type": "dora", "rank": 4},
+    {"type": "adalora", "rank": 4},
     {"type": "ia3"},
 ]
 

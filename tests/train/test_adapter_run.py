@@ -69,9 +69,11 @@ def test_at_every_stage_the_frozen_part_stays_and_the_rest_ends_alike(
         assert all(torch.allclose(tensor, found[0][name], atol=1e-4) for name, tensor in other.items())
 
 
-@pytest.mark.parametrize("zero", [0, pytest.param(2, marks=pytest.mark.chaos)])
-def test_a_resumed_run_ends_with_the_same_bytes(place: Path, backbone: Path, zero: int) -> None:
-    model = {"adapter": {"rank": 2, "dropout": 0.1}}
+@pytest.mark.parametrize(
+    ("kind", "zero"), [("adalora", 0), *(pytest.param("lora", z, marks=pytest.mark.chaos) for z in (0, 2))]
+)
+def test_a_resumed_run_ends_with_the_same_bytes(place: Path, backbone: Path, kind: str, zero: int) -> None:
+    model = {"adapter": {"type": kind, "rank": 2, "dropout": 0.1}}
     job = job_of(place, backbone, model, zero=zero, checkpoint={"every": 4, "keep": 9})
     processes.run(2, trained, [job])
     digest = package.read(job.run / "model")["weights_sha256"]
