@@ -1,7 +1,7 @@
 """Adapters: a few new parameters beside frozen ones, by https://huggingface.co/docs/peft, in the model as it is.
 
 LoRA: https://arxiv.org/abs/2106.09685. DoRA: https://arxiv.org/abs/2402.09353. IA3: https://arxiv.org/abs/2205.05638.
-AdaLoRA: https://arxiv.org/abs/2303.10512; which ranks it keeps is decided by train/ranks.py.
+AdaLoRA: https://arxiv.org/abs/2303.10512; which ranks it keeps is decided by train/ranks.py. Prefixes: prefix.py.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from gb_ray.model import prefix
 from gb_ray.model.section import AdapterSection
 from gb_ray.section import UserError
 
@@ -28,10 +29,13 @@ def attach(model: Any, section: AdapterSection, head: set[str]) -> set[str]:
     from peft import inject_adapter_in_model
 
     before = {id(parameter) for parameter in model.parameters()}
-    try:
-        inject_adapter_in_model(_config(model, section), model)
-    except ValueError as error:
-        raise UserError(f"model.adapter: {type(model).__name__}: {str(error).splitlines()[0]}") from None
+    if section.type == "prefix":
+        prefix.attach(model, section.tokens)
+    else:
+        try:
+            inject_adapter_in_model(_config(model, section), model)
+        except ValueError as error:
+            raise UserError(f"model.adapter: {type(model).__name__}: {str(error).splitlines()[0]}") from None
     new = {name for name, parameter in model.named_parameters() if id(parameter) not in before}
     for name, parameter in model.named_parameters():
         # Of what is new, AdaLoRA's count of its ranks is no weight.
@@ -76,7 +80,8 @@ def trained(weights: Weights, model: Any) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def put(model: Any, section: AdapterSection, weights: dict[str, torch.Tensor]) -> None:
-    """Make of a base and what `trained` gave of another one the model that was trained, its adapters merged.
+    """Make of a base and what `trained` gave of another one the model that was trained, its adapters merged where such
+    can be.
 
     Raises UserError when the weights are not those of this adapter.
     """

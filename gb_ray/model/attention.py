@@ -14,7 +14,9 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F
 
+from gb_ray.model import prefix
 from gb_ray.model.dropout import drop
+from gb_ray.model.prefix import Prefix
 
 NAMES = {"eager": "packed-eager", "sdpa": "packed-sdpa"}
 """A recipe's `attention`: what computes a block."""
@@ -128,14 +130,16 @@ def packed_attention(
     causal = bool(getattr(module, "is_causal", False) if is_causal is None else is_causal)
     window = None if sliding_window is None or sliding_window >= segments.longest else sliding_window
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    learnt = prefix.of(module)
     # [tokens, heads, size], which in memory is what the projections gave.
     rows = [part[0].transpose(0, 1) for part in (query, key, value)]
     groups = query.shape[1] // key.shape[1]
     if groups > 1:
         rows[1:] = [part.repeat_interleave(groups, dim=1) for part in rows[1:]]
-    if kernel == "sdpa" and query.is_cuda and query.dtype in (torch.bfloat16, torch.float16) and not dropout:
+    halves = query.dtype in (torch.bfloat16, torch.float16)
+    if kernel == "sdpa" and query.is_cuda and halves and not dropout and learnt is None:
         return _varlen(rows, segments, scale, causal, window)[None], None
-    found = [_attend(rows, block, kernel, scale, dropout, causal, window) for block in segments.blocks]
+    found = [_attend(rows, learnt, block, kernel, scale, dropout, causal, window) for block in segments.blocks]
     return (torch.cat(found) if len(found) > 1 else found[0])[None], None
 
 
@@ -155,6 +159,7 @@ def _varlen(
 
 def _attend(
     rows: list[torch.Tensor],
+    learnt: Prefix | None,
     block: Block,
     kernel: str,
     scale: float,
@@ -168,14 +173,18 @@ def _attend(
     if block.slots is not None:
         parts = [_Spread.apply(part.reshape(-1, heads * size), block.slots, block.places) for part in parts]
     query, key, value = (part.reshape(block.samples, block.width, heads, size).transpose(1, 2) for part in parts)
+    if learnt:
+        key, value = learnt.before(key, value)
     if kernel == "sdpa":
         # What stands after a sample is hidden by causality alone.
-        alone = causal and window is None
+        alone = causal and window is None and learnt is None
         seen = None if alone else _seen(block, causal, window, query.device)
+        seen = learnt.seen(seen) if learnt else seen
         found = F.scaled_dot_product_attention(query, key, value, seen, dropout_p=dropout, is_causal=alone, scale=scale)
     else:
         scores = (query * scale) @ key.transpose(2, 3)
         seen = _seen(block, causal, window, query.device)
+        seen = learnt.seen(seen) if learnt else seen
         if seen is not None:
             scores = scores.masked_fill(~seen, torch.finfo(scores.dtype).min)
         # In 16 bits torch's own on CPU takes up to four times as long, where the width is no multiple of its vectors.

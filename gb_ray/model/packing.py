@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from gb_ray.model import prefix
 from gb_ray.model.attention import NAMES, Segments, packed_attention
 from gb_ray.model.dropout import lighten
 
@@ -33,7 +34,7 @@ def pack(model: Any) -> None:
 
     for kernel, name in NAMES.items():
         AttentionInterface.register(name, partial(packed_attention, kernel=kernel))
-    model.set_attn_implementation(NAMES[model.config._attn_implementation])
+    model.set_attn_implementation(NAMES[prefix.kernel(model.config._attn_implementation)])
     lighten(model)
     if reads_whole_texts(model):
         model.base_model.register_forward_hook(_to_samples, with_kwargs=True)

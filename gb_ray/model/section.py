@@ -10,11 +10,12 @@ from gb_ray.section import Section
 class AdapterSection(Section):
     """A few new parameters that are trained in place of the backbone."""
 
-    type: Literal["lora", "dora", "adalora", "ia3"] = Field("lora")
+    type: Literal["lora", "dora", "adalora", "ia3", "prefix"] = Field("lora")
     rank: int = Field(8, ge=1, description="Of the product that is added to a matrix; adalora: on average, at the end.")
     alpha: int | None = Field(None, ge=1, description="The product is scaled by alpha / rank. Absent: 2 x rank.")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Of what goes into an adapter; not ia3.")
-    targets: list[str] = Field(["*"], min_length=1, description="Linear maps by name or its end; not ia3.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Of what goes into an adapter; lora, dora, adalora.")
+    targets: list[str] = Field(["*"], min_length=1, description="Linear maps by name or its end; lora, dora, adalora.")
+    tokens: int = Field(16, ge=1, description="Learnt keys and values that each layer sees before a text's; prefix.")
     export: Literal["merged", "adapter"] = Field(
         "merged", description="merged: a model like any other. adapter: what was trained alone; needs its base to load."
     )
@@ -27,9 +28,13 @@ class AdapterSection(Section):
     @model_validator(mode="after")
     def _agrees(self) -> "AdapterSection":
         # Values, not what was written: a recipe that was dumped names its defaults too.
-        others = {"rank", "alpha", "dropout", "targets"}
-        if self.type == "ia3" and any(getattr(self, name) != type(self).model_fields[name].default for name in others):
-            raise ValueError("ia3 has no rank, alpha, dropout or targets: leave them out")
+        set = {name for name, field in type(self).model_fields.items() if getattr(self, name) != field.default}
+        if self.type in ("ia3", "prefix") and set & {"rank", "alpha", "dropout", "targets"}:
+            raise ValueError(f"{self.type} has no rank, alpha, dropout or targets: leave them out")
+        if self.type != "prefix" and "tokens" in set:
+            raise ValueError(f"{self.type} has no tokens: leave them out")
+        if self.type == "prefix" and self.export == "merged":
+            raise ValueError("a prefix is no part of any weight of its base: write export: adapter")
         return self
 
 

@@ -16,6 +16,7 @@ from small_job import small_job
 
 from gb_ray.model import load, package
 from gb_ray.section import UserError
+from gb_ray.tasks.task import make
 from gb_ray.train.job import Job
 from gb_ray.train.loop import train
 
@@ -106,3 +107,21 @@ def test_an_adapter_alone_is_small_and_answers_on_its_base_only(place: Path, bac
         load.exported(other.run / "model", MODEL)
     with pytest.raises(UserError, match=r"an adapter, not a backbone"):
         load.backbone(one.recipe.model.model_copy(update={"path": str(other.run / "model")}))
+
+
+def test_a_prefix_ends_alike_at_every_stage_and_answers_on_its_base(place: Path, backbone: Path) -> None:
+    model = {"adapter": {"type": "prefix", "tokens": 3, "export": "adapter"}, "dropout": 0.0}
+    jobs = [job_of(place, backbone, model, zero=zero, epochs=1) for zero in (0, 3)]
+    processes.run(2, trained, jobs)
+    first, other = (load_file(job.run / "model" / "adapter_model.safetensors") for job in jobs)
+    prefixes = [name for name in first if "prefix_" in name]
+    assert prefixes and first.keys() == other.keys()
+    assert all(torch.allclose(first[name], other[name], atol=1e-4) for name in first)
+
+    task = make(jobs[0].recipe.tasks["topic"], str(backbone), 64)
+    begun = load.new(jobs[0].recipe.model, task, ["a", "b", "c"], jobs[0].recipe.seed)
+    assert not any(torch.equal(first[name], begun.get_parameter(name)) for name in prefixes)
+    ids = torch.arange(4, 24)[None]
+    answers = [load.exported(job.run / "model", MODEL)(ids).logits for job in jobs]
+    assert torch.allclose(*answers, atol=1e-3)
+    package.verify(jobs[0].run / "model")
