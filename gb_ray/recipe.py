@@ -112,11 +112,18 @@ class Recipe(Section):
         return self.model.adapter is not None and self.model.adapter.type == "adalora"
 
     @model_validator(mode="after")
-    def _an_adapter_can_be_pruned(self) -> Recipe:
-        train = self.train
-        if self.prunes and (train.zero not in ("auto", 0) or train.offload.optimizer != "none" or train.ema):
+    def _an_adapter_can_be_trained(self) -> Recipe:
+        shared = self.train.zero not in ("auto", 0) or self.train.offload.optimizer != "none"
+        if self.prunes and (shared or self.train.ema):
             raise ValueError("model.adapter.type: adalora needs train.zero 0 without offload and ema; or use lora")
+        if self.in_four_bits and shared:
+            raise ValueError("model.adapter.base: nf4 needs train.zero 0 without offload; or leave it out")
         return self
+
+    @property
+    def in_four_bits(self) -> bool:
+        """Whether the matrices that the adapter is beside are held in four bits."""
+        return self.model.adapter is not None and self.model.adapter.base == "nf4"
 
     def sources_of(self, task: str) -> CorpusSection:
         """The corpus section of one task: its own sources, and what all tasks share."""

@@ -59,7 +59,8 @@ def attach(model: Any, tokens: int) -> None:
         layer.prefix_key.requires_grad_(True)
         layer.prefix_value.requires_grad_(True)
     _register()
-    model.set_attn_implementation(NAMES[config._attn_implementation])
+    if config._attn_implementation in NAMES:  # and not one of packed rows, which reads prefixes too
+        model.set_attn_implementation(NAMES[config._attn_implementation])
 
 
 def of(layer: torch.nn.Module) -> Prefix | None:

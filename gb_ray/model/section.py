@@ -16,6 +16,9 @@ class AdapterSection(Section):
     dropout: float = Field(0.0, ge=0, lt=1, description="Of what goes into an adapter; lora, dora, adalora.")
     targets: list[str] = Field(["*"], min_length=1, description="Linear maps by name or its end; lora, dora, adalora.")
     tokens: int = Field(16, ge=1, description="Learnt keys and values that each layer sees before a text's; prefix.")
+    base: Literal["full", "nf4"] = Field(
+        "full", description="nf4: what lora and adalora are beside is held in four bits; needs bitsandbytes; zero 0."
+    )
     export: Literal["merged", "adapter"] = Field(
         "merged", description="merged: a model like any other. adapter: what was trained alone; needs its base to load."
     )
@@ -33,6 +36,8 @@ class AdapterSection(Section):
             raise ValueError(f"{self.type} has no rank, alpha, dropout or targets: leave them out")
         if self.type != "prefix" and "tokens" in set:
             raise ValueError(f"{self.type} has no tokens: leave them out")
+        if self.base == "nf4" and self.type not in ("lora", "adalora"):
+            raise ValueError(f"{self.type} reads its base's weights: leave base: nf4 out, or use lora or adalora")
         if self.type == "prefix" and self.export == "merged":
             raise ValueError("a prefix is no part of any weight of its base: write export: adapter")
         return self

@@ -113,7 +113,7 @@ def _adamw_8bit() -> Any:
     if not torch.cuda.is_available():
         raise UserError("train.optimizer: adamw-8bit needs GPUs; set train.optimizer=adamw")
     try:
-        from bitsandbytes.optim import AdamW8bit  # type: ignore[import-not-found]
+        from bitsandbytes.optim import AdamW8bit
     except ImportError:
         raise UserError("train.optimizer: adamw-8bit needs bitsandbytes: pip install bitsandbytes") from None
     return AdamW8bit

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from gb_ray.model import four_bits
 from gb_ray.model.hollow import Hollow
 from gb_ray.model.recompute import recompute
 from gb_ray.train import optimizer
@@ -32,7 +33,11 @@ class Whole:
     def __init__(self, hollow: Hollow, job: Job, precision: str, total: int):
         section, dtype = job.recipe.train, DTYPES[precision]
         device = torch.device("cuda", torch.cuda.current_device()) if job.gpus else torch.device("cpu")
-        model = hollow.filled().to(device).train()
+        model = hollow.filled()
+        self._names = [name for name, _ in model.named_parameters()]
+        if job.recipe.in_four_bits:
+            four_bits.shrink(model, dtype, device)
+        model = model.to(device).train()
         if section.recompute:
             recompute(model)
         self._optimizer, self._peaks = optimizer.build(model, section, 0)
@@ -142,7 +147,7 @@ class Whole:
     def weights(self, untrained: Callable[[str], torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
         """See `Engine.weights`."""
         found = self._average.values if self._average else self._trained
-        for name, _ in self._model.named_parameters():
+        for name in self._names:
             yield name, found[name].detach() if name in found else untrained(name)
         kept = self._model.state_dict().keys()
         yield from ((name, buffer) for name, buffer in self._model.named_buffers() if name in kept)

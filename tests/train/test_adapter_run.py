@@ -109,6 +109,20 @@ def test_an_adapter_alone_is_small_and_answers_on_its_base_only(place: Path, bac
         load.backbone(one.recipe.model.model_copy(update={"path": str(other.run / "model")}))
 
 
+def test_beside_a_base_in_four_bits_it_learns_nearly_the_same(place: Path, backbone: Path) -> None:
+    """Exported, it is merged into the base as it came."""
+    pytest.importorskip("bitsandbytes")
+    jobs = [job_of(place, backbone, {"adapter": {"base": base}, "dropout": 0.0}, zero=0) for base in ("full", "nf4")]
+    processes.run(1, trained, jobs)
+    base, (full, small) = load_file(place / "model" / "model.safetensors"), [weights(job) for job in jobs]
+    assert full.keys() == small.keys()
+    moved = [name for name in base if "pooler" not in name and not torch.equal(full[f"bert.{name}"], base[name])]
+    assert moved
+    for name in moved:
+        one, other = full[f"bert.{name}"] - base[name], small[f"bert.{name}"] - base[name]
+        assert 0 < (one - other).norm() < one.norm(), name
+
+
 def test_a_prefix_ends_alike_at_every_stage_and_answers_on_its_base(place: Path, backbone: Path) -> None:
     model = {"adapter": {"type": "prefix", "tokens": 3, "export": "adapter"}, "dropout": 0.0}
     jobs = [job_of(place, backbone, model, zero=zero, epochs=1) for zero in (0, 3)]

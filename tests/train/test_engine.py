@@ -190,7 +190,7 @@ def test_fp16_is_refused_without_gpus(place: Path, backbone: Path) -> None:
     task = make(next(iter(job.recipe.tasks.values())), job.recipe.model.path, job.recipe.model.max_tokens)
     hollow = load.hollow(job.recipe.model, task, Corpus.open(job.corpora["topic"]).manifest.labels, 0)
     with pytest.raises(UserError, match="fp16 needs GPUs"):
-        start(hollow, job, "fp16", False)
+        start(hollow, job, "fp16", 1, False)
 
 
 @pytest.mark.skipif(Path("/usr/include/libaio.h").exists(), reason="this machine has libaio")

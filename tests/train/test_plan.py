@@ -31,6 +31,7 @@ from gb_ray.tasks.section import SequenceClassificationSection, TokenClassificat
 from gb_ray.tasks.task import make
 from gb_ray.train.planning import lengths
 from gb_ray.train.planning.memory import Setting, memory
+from gb_ray.train.planning.needs import Needs
 from gb_ray.train.planning.place import Place, elsewhere
 from gb_ray.train.planning.plan import choose_zero, plan
 from gb_ray.train.planning.rehearsal import Rehearsal, Size
@@ -218,6 +219,28 @@ def test_a_machine_that_is_not_known_is_refused_with_those_that_are(wanted: str)
 
 def test_muon_leaves_no_choice_of_stage(recipe: Recipe, corpora: dict[str, Corpus], backbone: Path) -> None:
     assert plan(changed(recipe, optimizer="muon"), corpora, backbone, place=cpus(10)).zero == 0
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {},
+        {"type": "dora"},
+        {"type": "ia3"},
+        {"type": "adalora"},
+        {"type": "prefix", "export": "adapter"},
+        {"base": "nf4"},
+    ],
+)
+def test_adapters_of_every_kind_are_planned(
+    kind: dict[str, Any], recipe: Recipe, corpora: dict[str, Corpus], backbone: Path
+) -> None:
+    model = recipe.model.model_dump() | {"adapter": kind}
+    adapted = Needs.of(Recipe.model_validate(recipe.model_dump() | {"model": model}), corpora, backbone, cpus(8000))
+    plain = Needs.of(recipe, corpora, backbone, cpus(8000))
+    assert 0 < adapted.size.trained < plain.size.trained
+    assert adapted.stages == ([0] if "base" in kind or kind.get("type") == "adalora" else [0, 1, 2, 3])
+    assert (adapted.but(zero=0).memory().weights < plain.but(zero=0).memory().weights) == ("base" in kind)
 
 
 def test_an_average_is_kept_at_stage_0_beside_the_weights_and_in_their_copy(

@@ -17,6 +17,8 @@ from gb_ray.train.sharded import BUCKET
 MASTER = 4
 """Bytes a trained parameter of the fp32 weights that the optimizer updates."""
 MOMENTS = {"adamw": 8, "adamw-8bit": 2, "muon": 8}
+FOUR_BITS = 0.5 + (1 + 4 / 256) / 64
+"""Bytes a parameter: a scale of one byte for 64 of them, and one of four bytes for 256 scales."""
 LIVE = 1_000_000_000
 """Elements of the weights that ZeRO 3 keeps whole at once, at most."""
 FRAMEWORK = {False: 850_000_000, True: 1_500_000_000}
@@ -83,7 +85,7 @@ def memory(size: Size, setting: Setting, activations: int) -> Memory:
     """
     width, mine = setting.width, size.trained // setting.share(1)
     state = mine * (MASTER * (setting.masters + setting.averages) + MOMENTS[setting.optimizer])
-    weights = size.parameters * width // setting.share(3)
+    weights = (size.parameters - size.in_four_bits) * width // setting.share(3) + int(size.in_four_bits * FOUR_BITS)
     whole = min(size.parameters, LIVE) * width if setting.zero == 3 else 0
     held = size.trained * (width if setting.zero else 4) // setting.share(2)
     travels = min(size.trained, BUCKET[setting.zero]) * width if setting.zero else 0

@@ -69,7 +69,7 @@ class Needs:
         """The ZeRO stages that the rest of the recipe allows, lowest first."""
         train = self.recipe.train
         lowest = 3 if train.offload.parameters != "none" else 1 if self._get("offload_optimizer") != "none" else 0
-        highest = 0 if train.optimizer == "muon" or train.ema or self.recipe.prunes else 3
+        highest = 0 if train.optimizer == "muon" or train.ema or self.recipe.prunes or self.recipe.in_four_bits else 3
         return list(range(lowest, highest + 1))
 
     @property

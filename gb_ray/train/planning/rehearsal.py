@@ -15,7 +15,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from gb_ray.model import pooling
+from gb_ray.model import four_bits, pooling
 from gb_ray.model.attention import Segments
 from gb_ray.model.load import limit
 from gb_ray.model.packing import pack, packs
@@ -37,6 +37,8 @@ class Size(NamedTuple):
     """Parameters that are multiplied with, not looked up."""
     largest: int
     """Parameters of the largest of the layers that are alike, or of the largest table."""
+    in_four_bits: int = 0
+    """Of the parameters."""
 
 
 class Rehearsal:
@@ -54,6 +56,7 @@ class Rehearsal:
 
         transformers.logging.set_verbosity_error()
         logging.getLogger("torch._subclasses").setLevel(logging.ERROR)
+        self._shrinks = section.adapter is not None and section.adapter.base == "nf4"
         self._empty = FakeTensorMode(allow_non_fake_inputs=True)
         models: list[Any] = []
         for task, names in zip(tasks, labels, strict=True):
@@ -74,7 +77,9 @@ class Rehearsal:
             if self.packed:
                 pack(self.model)
             head = {name for name, _ in self.model.named_parameters() if _is_new(name, self.model)}
-            limit(self.model, section, head)
+            with torch.device("meta"):  # peft moves what is not there, and cannot move what is empty
+                limit(self.model, section, head)
+            _place(self.model, TYPES[precision])
         for parameter in self.model.parameters():
             if parameter.requires_grad:
                 # Where gradients go is the engine's business, and counted there.
@@ -88,7 +93,8 @@ class Rehearsal:
         units = [sum(p.numel() for p in layer.parameters()) for list_ in layers for layer in list_]
         tables = [p.numel() for p in parameters]
         trained = sum(p.numel() for p in parameters if p.requires_grad)
-        return Size(sum(tables), trained, multiplying(self.model), max([*units, *tables]))
+        shrunk = sum(base.weight.numel() for base in four_bits.bases(self.model)) if self._shrinks else 0
+        return Size(sum(tables), trained, multiplying(self.model), max([*units, *tables]), shrunk)
 
     def activations(self, lengths: list[int], recomputed: bool) -> int:
         """Bytes that a forward and backward pass holds at its fullest, beside weights and their gradients.
@@ -161,6 +167,15 @@ def _is_new(name: str, model: Any) -> bool:
     if model.base_model is model:
         return False
     return not model.can_generate() and (not name.startswith(f"{model.base_model_prefix}.") or ".pooler." in name)
+
+
+def _place(model: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Make what is on the meta device empty, as the rest of the model is."""
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.device.type == "meta":
+                empty = torch.empty(parameter.shape, dtype=dtype)
+                setattr(module, name, torch.nn.Parameter(empty, requires_grad=parameter.requires_grad))
 
 
 def _forget(parameter: torch.Tensor) -> None:
