@@ -121,7 +121,7 @@ def work(folder: Path, rank: int, world: int) -> None:
             time.time(),
             False,
             zero,
-            {},
+            {"tasks": {}},
             {},
         )
     )

@@ -41,10 +41,16 @@ def stop(process: subprocess.Popen[Any]) -> None:
     process.wait(15)
 
 
-def train_workers() -> list[int]:
-    """The processes that train now."""
-    everyone = ((process.pid, process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"]))
-    return [pid for pid, command in everyone if any("RayTrainWorker" in word for word in command)]
+def train_workers(address: str | None = None) -> list[int]:
+    """The processes that train now: those of the Ray at an address, or all of this machine."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if any("RayTrainWorker" in word for word in process.info["cmdline"] or []):
+            with suppress(psutil.NoSuchProcess):
+                raylet = process.parent()
+                if address is None or (raylet and f"--gcs-address={address}" in raylet.cmdline()):
+                    found.append(process.pid)
+    return found
 
 
 def texts(count: int) -> list[dict[str, str]]:

@@ -308,7 +308,7 @@ def test_a_submitted_job(end: str, life: dict[str, Any], head: dict[str, str], t
     run = json.loads(next(tmp_path.glob("home/runs/*/run.json")).read_text())
     client = Tracking.open(home, None).client
     _wait(lambda: client.get_run(run["run_id"]).info.status == "KILLED", 20)
-    _wait(lambda: not train_workers(), 20)
+    _wait(lambda: not train_workers(head["address"]), 20)
 
 
 def _mlflow_server(port: int, folder: Path) -> subprocess.Popen[bytes]:

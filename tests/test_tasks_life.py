@@ -86,6 +86,7 @@ def test_several_labels_a_text(tmp_path: Path, backbone: Path, ray_up: str) -> N
     assert all(list(answer["probabilities"]) == TOPICS for answer in answers)
 
 
+@pytest.mark.chaos
 def test_numbers_in_units_of_their_own(tmp_path: Path, backbone: Path, ray_up: str) -> None:
     """One target is in the thousands, the other in thousandths: both are learnt, and answered in their own units."""
     level = {"energy": 52, "health": 47, "water": 50}

@@ -54,46 +54,45 @@ def test_every_sample_is_seen_once_an_epoch(undisturbed: Result) -> None:
     assert undisturbed["steps"] == EPOCHS * -(-train // 16)
 
 
-def test_stopped_and_killed_in_every_way_it_ends_with_the_same_bytes(
+@pytest.mark.chaos
+def test_stopped_by_ctrl_c_it_goes_on_to_the_same_bytes(
     place: dict[str, Path], head: dict[str, str], undisturbed: Result
 ) -> None:
-    """Ctrl-C, SIGKILL of the driver, SIGKILL of a worker, each at a random step of one run.
-
-    The kills come in the middle between two checkpoints, so that there are steps to lose.
-    """
-    from gb_ray.registry.tracking import Tracking
-
-    client = Tracking.open(place["home"], None).client
     driver = start(place, head)
     stopped = wait_for_step(place, random.randint(10, 50))
     began = time.monotonic()
     driver.send_signal(signal.SIGINT)
     _, err = driver.communicate(timeout=10)
     assert driver.returncode == 130, err[-4000:]
-    wait_until_no_workers()
+    wait_until_no_workers(head)
     assert time.monotonic() - began < 10
-    run_id = json.loads((newest_run(place) / "run.json").read_text())["run_id"]
+    client, run_id = tracked(place)
     assert client.get_run(run_id).info.status == "KILLED"
+    result = finish(start(place, head))
+    assert result["attempts"] == 2
+    ends_alike(place, result, undisturbed, f"step {stopped}")
 
+
+def test_killed_in_every_way_it_ends_with_the_same_bytes(
+    place: dict[str, Path], head: dict[str, str], undisturbed: Result
+) -> None:
+    """SIGKILL of the driver, SIGKILL of a worker, each at a random step of one run.
+
+    The kills come in the middle between two checkpoints, so that there are steps to lose.
+    """
     driver = start(place, head)
-    driver_killed = wait_for_step(place, random.choice([70, 90, 110]) + random.randint(0, 4))
+    driver_killed = wait_for_step(place, random.choice([30, 50, 70]) + random.randint(0, 4))
     driver.kill()
     driver.wait()
-    wait_until_no_workers()
+    wait_until_no_workers(head)
 
     driver = start(place, head)
-    worker_killed = wait_for_step(place, random.choice([150, 170, 190]) + random.randint(0, 4))
-    os.kill(random.choice(train_workers()), signal.SIGKILL)
+    worker_killed = wait_for_step(place, random.choice([90, 110]) + random.randint(0, 4))
+    os.kill(random.choice(train_workers(head["address"])), signal.SIGKILL)
     result = finish(driver)
-    steps = f"steps {stopped}, {driver_killed}, {worker_killed}"
-    assert result["run_id"] == run_id and result["attempts"] == 4, steps
-    for name in ("steps", "samples_seen", "tokens_seen", "metrics"):
-        assert result[name] == undisturbed[name], steps
-    assert result["model"]["weights_sha256"] == undisturbed["model"]["weights_sha256"], steps
+    assert result["attempts"] == 3
+    ends_alike(place, result, undisturbed, f"steps {driver_killed}, {worker_killed}")
     assert result["goodput"]["lost"] > 0
-    assert client.get_run(run_id).info.status == "FINISHED"
-    history = client.get_metric_history(run_id, "loss")
-    assert sorted(point.step for point in history) == list(range(undisturbed["steps"]))
 
 
 @pytest.mark.chaos
@@ -105,7 +104,7 @@ def test_a_run_goes_on_with_another_number_of_workers(
     wait_for_step(place, 45)
     driver.kill()
     driver.wait()
-    wait_until_no_workers()
+    wait_until_no_workers(head)
     result = finish(start(place, head, "train.workers=1"))
     assert result["workers"] == 1 and result["attempts"] == 2
     for name in ("steps", "samples_seen", "tokens_seen"):
@@ -113,6 +112,25 @@ def test_a_run_goes_on_with_another_number_of_workers(
     losses = [line["metrics"]["loss"] for line in map(json.loads, (newest_run(place) / "metrics.jsonl").open())]
     # Dropout is drawn by worker, so the curves are not equal; a lost optimizer state would show as a jump.
     assert max(losses[-20:]) < min(losses[:3]) / 2
+
+
+def ends_alike(place: dict[str, Path], result: Result, undisturbed: Result, disturbed: str) -> None:
+    """The same to the last bit, and in MLflow one finished run with one loss a step."""
+    for name in ("steps", "samples_seen", "tokens_seen", "metrics"):
+        assert result[name] == undisturbed[name], disturbed
+    assert result["model"]["weights_sha256"] == undisturbed["model"]["weights_sha256"], disturbed
+    client, run_id = tracked(place)
+    assert run_id == result["run_id"] and client.get_run(run_id).info.status == "FINISHED"
+    history = client.get_metric_history(run_id, "loss")
+    assert sorted(point.step for point in history) == list(range(undisturbed["steps"]))
+
+
+def tracked(place: dict[str, Path]) -> tuple[Any, str]:
+    """A client of MLflow, and the newest run's id there."""
+    from gb_ray.registry.tracking import Tracking
+
+    run_id = json.loads((newest_run(place) / "run.json").read_text())["run_id"]
+    return Tracking.open(place["home"], None).client, run_id
 
 
 def start(place: dict[str, Path], head: dict[str, str], *overrides: str) -> subprocess.Popen[str]:
@@ -145,8 +163,8 @@ def wait_for_step(place: dict[str, Path], step: int) -> int:
     raise AssertionError(f"no step {step} within two minutes")
 
 
-def wait_until_no_workers() -> None:
+def wait_until_no_workers(head: dict[str, str]) -> None:
     deadline = time.monotonic() + 30
-    while train_workers():
+    while train_workers(head["address"]):
         assert time.monotonic() < deadline, "workers are still there"
         time.sleep(0.1)
