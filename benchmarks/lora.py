@@ -154,11 +154,11 @@ def run(way: str, path: Path, home: Path, out: Path) -> Result:
     times = [json.loads(line)["time"] for line in (out / "metrics.jsonl").read_text().splitlines()]
     seconds = statistics.median(later - earlier for earlier, later in itertools.pairwise(times))
     size = sum(file.stat().st_size for file in (out / "model").rglob("*.safetensors"))
-    return {"seconds": seconds, "MB": size / 1e6, **perplexities(path, home, out / "model")}
+    return {"seconds": seconds, "MB": size / 1e6}
 
 
-def perplexities(path: Path, home: Path, model: Path | None) -> dict[str, float]:
-    """On the validation and the test split; of the untrained model if there is none."""
+def perplexity(path: Path, home: Path, model: Path | None, split: str) -> float:
+    """Of a trained model on a split; of the untrained one if there is none."""
     from gb_ray.corpus.reading.reader import Reader
     from gb_ray.model import load, packing
     from gb_ray.train.batch import Layout
@@ -172,13 +172,9 @@ def perplexities(path: Path, home: Path, model: Path | None) -> dict[str, float]
         loaded = trained(inputs.recipe.model, task, model)
     packing.pack(loaded)
     laid = Layout.of(loaded, (task,))
-    found = {}
-    for split in ("validation", "test"):
-        with Reader(corpus, split, 0) as reader:
-            scored = score(loaded, laid, groups(laid, list(reader.once())))[0]
-        metrics = task.metrics([row[1] for row in scored], [row[2] for row in scored], [])
-        found[split] = float(metrics["perplexity"])
-    return found
+    with Reader(corpus, split, 0) as reader:
+        scored = score(loaded, laid, groups(laid, list(reader.once())))[0]
+    return float(task.metrics([row[1] for row in scored], [row[2] for row in scored], [])["perplexity"])
 
 
 def trained(section: Any, task: Any, folder: Path) -> Any:
@@ -196,38 +192,40 @@ def trained(section: Any, task: Any, folder: Path) -> Any:
     return model.eval()
 
 
-def measure(folder: Path, options: argparse.Namespace) -> tuple[dict[str, float], dict[str, list[Result]]]:
-    """The perplexities before, and the runs of each way with its best rate."""
+def measure(folder: Path, options: argparse.Namespace) -> tuple[float, dict[str, list[Result]]]:
+    """The perplexity on test before, and the runs of each way with its best rate."""
     from gb_ray import machine
 
     home = folder / "home"
     path = recipe(folder, "full", 1e-4, 0, options)
     with machine.ray_up("local"):
         opened(path, home)
-    before = perplexities(path, home, None)
-    print(f"before: perplexity {before['validation']:.2f} on validation, {before['test']:.2f} on test", flush=True)
+    before = perplexity(path, home, None, "test")
+    print(f"before: perplexity {before:.2f} on test", flush=True)
 
-    def once(way: str, rate: float, seed: int) -> Result:
+    def once(way: str, rate: float, seed: int, split: str) -> Result:
         file = recipe(folder, "lora" if way == "lora" else "full", rate, seed, options)
-        found = {"rate": rate, **run(way, file, home, folder / f"{way}-{rate}-{seed}")}
+        out = folder / f"{way}-{rate}-{seed}"
+        found = {"rate": rate, "out": out, "file": file, **run(way, file, home, out)}
+        found[split] = perplexity(file, home, out / "model", split)
         print(
-            f"{way}, rate {rate:g}, seed {seed}: {found['seconds']:.2f} s a step, perplexity {found['validation']:.2f} "
-            f"on validation, {found['test']:.2f} on test, {found['MB']:.1f} MB",
+            f"{way}, rate {rate:g}, seed {seed}: {found['seconds']:.2f} s a step, perplexity {found[split]:.2f} on "
+            f"{split}, {found['MB']:.1f} MB",
             flush=True,
         )
         return found
 
-    chosen = {way: min((once(way, rate, 0) for rate in rates), key=_validation) for way, rates in RATES.items()}
-    rates = {way: one["rate"] for way, one in chosen.items()}
-    found = {way: [one] for way, one in chosen.items()} | {"trainer": [once("trainer", rates["full"], 0)]}
+    found = {}
+    for way, rates in RATES.items():
+        best = min((once(way, rate, 0, "validation") for rate in rates), key=lambda one: float(one["validation"]))
+        best["test"] = perplexity(best["file"], home, best["out"] / "model", "test")
+        found[way] = [best]
+    rates = {"trainer": found["full"][0]["rate"]} | {way: runs[0]["rate"] for way, runs in found.items()}
+    found["trainer"] = [once("trainer", rates["trainer"], 0, "test")]
     for seed in range(1, options.seeds):
         for way in WAYS:
-            found[way].append(once(way, rates["full" if way == "trainer" else way], seed))
+            found[way].append(once(way, rates[way], seed, "test"))
     return before, found
-
-
-def _validation(found: Result) -> float:
-    return float(found["validation"])
 
 
 def main() -> None:
@@ -248,18 +246,20 @@ def main() -> None:
         before, found = measure(Path(name), options)
     tests = {way: [one["test"] for one in runs] for way, runs in found.items()}
     means = {way: statistics.mean(values) for way, values in tests.items()}
-    print(f"{'':18}{'s a step':>9}{'perplexity on test':>22}  (before {before['test']:.2f})")
+    print(f"{'':18}{'s a step':>9}{'perplexity on test':>22}  (before {before:.2f})")
     for way, runs in found.items():
         spread = f" ± {statistics.stdev(tests[way]):.2f}" if options.seeds > 1 else ""
         seconds = statistics.median(one["seconds"] for one in runs)
         print(f"{WAYS[way]:18}{seconds:9.2f}{f'{means[way]:.2f}{spread}':>22}")
-    gain = (before["test"] - means["lora"]) / (before["test"] - means["full"])
+    gain = (before - means["lora"]) / (before - means["full"])
     pairs = zip(found["full"], found["lora"], strict=True)
     speed = statistics.median(full["seconds"] / lora["seconds"] for full, lora in pairs)
     size = found["lora"][0]["MB"]
     print(f"LoRA: {speed:.2f} times as fast (goal 1.5), {gain:.0%} of the gain (goal 90 %), {size:.1f} MB (goal 10)")
     if options.json:
-        options.json.write_text(json.dumps({"before": before, **found, "gain": gain, "speed": speed}, indent=1))
+        options.json.write_text(
+            json.dumps({"before": before, **found, "gain": gain, "speed": speed}, indent=1, default=str)
+        )
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ CASES: list[dict[str, Any]] = [
     {"size": "109M", "zero": 2, "workers": 2, "precision": "fp32", "micro_tokens": 1024},
     {"size": "109M", "zero": 2, "micro_tokens": 512},
     {"size": "109M", "zero": 2, "recompute": True},
-    {"size": "109M", "zero": 2, "workers": 2, "checkpoint": {"every": 2}},
+    {"size": "109M", "zero": 2, "workers": 2, "checkpoint": {"every": 1}},
     {"size": "109M", "zero": 3, "workers": 2},
     {"size": "109M", "zero": 2, "workers": 2, "offload": {"optimizer": "cpu"}},
     {"size": "184M", "zero": 2, "workers": 2, "micro_tokens": 1024},

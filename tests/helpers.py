@@ -42,13 +42,16 @@ def stop(process: subprocess.Popen[Any]) -> None:
 
 
 def train_workers(address: str | None = None) -> list[int]:
-    """The processes that train now: those of the Ray at an address, or all of this machine."""
+    """The processes that train now: those of the Ray at an address of this machine, or all."""
+    port = address and address.rsplit(":", 1)[1]
     found = []
     for process in psutil.process_iter(["cmdline"]):
         if any("RayTrainWorker" in word for word in process.info["cmdline"] or []):
             with suppress(psutil.NoSuchProcess):
                 raylet = process.parent()
-                if address is None or (raylet and f"--gcs-address={address}" in raylet.cmdline()):
+                # Ray may call the host by another name than we do.
+                asked = [word for word in raylet.cmdline() if word.startswith("--gcs-address=")] if raylet else []
+                if port is None or any(word.endswith(f":{port}") for word in asked):
                     found.append(process.pid)
     return found
 

@@ -291,7 +291,7 @@ def test_a_submitted_job(end: str, life: dict[str, Any], head: dict[str, str], t
     """One JSON object last; a stopped job is marked KILLED and leaves no worker."""
     from gb_ray.registry.tracking import Tracking
 
-    home, epochs = tmp_path / "home", 2 if end == "done" else 500
+    home, epochs = tmp_path / "home", 30 if end == "done" else 500
     ray = [str(BIN / "ray"), "job"]
     command = f"{BIN / 'python'} jobs/finetune.py --recipe {life['recipe']} --home {home} train.epochs={epochs}"
     submit = [*ray, "submit", "--address", head["jobs"], "--working-dir", ".", "--submission-id", f"test-{end}"]
