@@ -6,6 +6,7 @@ AdaLoRA: https://arxiv.org/abs/2303.10512; which ranks it keeps is decided by tr
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
 from itertools import groupby
@@ -26,6 +27,8 @@ def attach(model: Any, section: AdapterSection, head: set[str]) -> set[str]:
     They and `head`, the names of parameters that were not pretrained, are trained, all else is frozen. An adapted
     matrix NAME.weight is called NAME.base_layer.weight from then on. Raises UserError for targets that are not there.
     """
+    # Where it is installed peft imports it, and it warns of a hub's kernels that are not.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     from peft import inject_adapter_in_model
 
     before = {id(parameter) for parameter in model.parameters()}
