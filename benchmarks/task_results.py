@@ -1,9 +1,10 @@
 """What the recipes reach on their test splits, over several seeds, beside what others reach on the same rows.
 
-    python benchmarks/task_results.py RECIPE [--seeds 5] [--home DIR] [--json FILE] [section.key=value ...]
+    python benchmarks/task_results.py RECIPE [--seeds 5] [--at-once 1] [--home DIR] [--json FILE] [section.key=value ...]
 
 RECIPE is a name in jobs/recipes: intents, feedback, topics, entities, grid_load, translations. Each seed is one
-`gb finetune`, and the corpus is built once. The peers learn from the very rows of the corpus' train split and answer
+`gb finetune` on the benchmark's Ray, and the corpus is built once. With `--at-once 2 train.workers=1` two cores train two
+seeds: the same global batches, with nothing to send between workers. The peers learn from the very rows of the corpus' train split and answer
 those of its test split: texts: scikit-learn's TF-IDF of words and pairs (topics: of up to four characters, which other
 languages share) with logistic regression; grid load: the load a day before (what a forecaster has without a model), and
 scikit-learn's gradient boosting on the same columns as numbers. For entities the peer is Trainer, in
@@ -18,12 +19,16 @@ import json
 import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
+from gb_ray import machine
 from gb_ray.corpus.corpus import Corpus
 
 ROOT = Path(__file__).parent.parent
@@ -37,10 +42,19 @@ MAIN = {
 }
 
 
-def finetune(recipe: str, seed: int, home: Path, overrides: list[str]) -> dict[str, Any]:
-    """The account of one run of a recipe's file."""
+@contextmanager
+def one_ray() -> Iterator[str]:
+    """A Ray for several `gb finetune`: its address."""
+    import ray
+
+    with machine.ray_up("local"):
+        yield ray.get_runtime_context().gcs_address
+
+
+def finetune(recipe: str, seed: int, home: Path, address: str, overrides: list[str]) -> dict[str, Any]:
+    """The account of one run of a recipe's file, on the Ray at an address."""
     command = [str(Path(sys.executable).parent / "gb"), "finetune", recipe, "--home", str(home)]
-    command += ["--ray", "local", "--json", f"seed={seed}", *overrides]
+    command += ["--ray", address, "--json", f"seed={seed}", *overrides]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
     return dict(json.loads(done.stdout))
 
@@ -131,13 +145,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipe", choices=MAIN)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--at-once", type=int, default=1, help="seeds that are trained at the same time")
     parser.add_argument("--home", type=Path, default=Path.home() / ".gb_ray")
     parser.add_argument("--json", type=Path)
     parser.add_argument("overrides", nargs="*")
-    asked = parser.parse_args()
-    accounts = [
-        finetune(f"jobs/recipes/{asked.recipe}.yaml", seed, asked.home, asked.overrides) for seed in range(asked.seeds)
-    ]
+    asked = parser.parse_intermixed_args()
+    recipe = f"jobs/recipes/{asked.recipe}.yaml"
+    with one_ray() as address, ThreadPoolExecutor(asked.at_once) as pool:
+        accounts = list(
+            pool.map(lambda seed: finetune(recipe, seed, asked.home, address, asked.overrides), range(asked.seeds))
+        )
     corpus = Corpus.find(asked.home, accounts[0]["corpus"]["digest"])
     peers: dict[str, dict[str, float]] = {}
     if asked.recipe in ("intents", "feedback", "topics"):

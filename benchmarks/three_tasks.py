@@ -77,7 +77,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path, default=Path.home() / ".gb_ray")
     parser.add_argument("--json", type=Path)
     parser.add_argument("overrides", nargs="*")
-    asked = parser.parse_args()
+    asked = parser.parse_intermixed_args()
     asked.home.mkdir(parents=True, exist_ok=True)
     together: list[dict[str, Any]] = []
     apart: dict[str, list[dict[str, Any]]] = {task: [] for task in MAIN}
