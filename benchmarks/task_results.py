@@ -1,15 +1,15 @@
 """What the recipes reach on their test splits, over several seeds, beside what others reach on the same rows.
 
-    python benchmarks/task_results.py RECIPE [--seeds 5] [--at-once 1] [--home DIR] [--json FILE] [section.key=value ...]
+    python benchmarks/task_results.py RECIPE [--seeds 5] [--at-once 1] [--home DIR] [--json FILE] [KEY=VALUE ...]
 
 RECIPE is a name in jobs/recipes: intents, feedback, topics, entities, grid_load, translations. Each seed is one
-`gb finetune` on the benchmark's Ray, and the corpus is built once. With `--at-once 2 train.workers=1` two cores train two
-seeds: the same global batches, with nothing to send between workers. The peers learn from the very rows of the corpus' train split and answer
-those of its test split: texts: scikit-learn's TF-IDF of words and pairs (topics: of up to four characters, which other
-languages share) with logistic regression; grid load: the load a day before (what a forecaster has without a model), and
-scikit-learn's gradient boosting on the same columns as numbers. For entities the peer is Trainer, in
-benchmarks/train_speed.py, which trains both on the same batches. The interval is that of the mean over seeds, by the
-t distribution.
+`gb finetune` on the benchmark's Ray, and the corpus is built once. With `--at-once 2 train.workers=1` two cores train
+two seeds: the same global batches, with nothing to send between workers. The peers learn from the very rows of the
+corpus' train split and answer those of its test split. Texts: scikit-learn's TF-IDF of words and pairs (topics: of up
+to four characters, which other languages share) with logistic regression. Grid load: the load a day before (what a
+forecaster has without a model), and scikit-learn's gradient boosting on the same columns as numbers. For entities the
+peer is Trainer, in benchmarks/train_speed.py, which trains both on the same batches. The interval is that of the mean
+over seeds, by the t distribution.
 """
 
 from __future__ import annotations

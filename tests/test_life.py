@@ -61,6 +61,7 @@ def test_evaluate_gives_again_what_finetune_printed(life: dict[str, Any]) -> Non
     options = ("--recipe", life["recipe"], "--split", "test", *life["common"])
     found = gb_json("evaluate", "models:/topics@champion", *options)
     assert found["metrics"]["test"] == life["tuned"]["metrics"]["test"]
+    assert found["pace"]["test"]["topic"]["texts_per_s"] > 0 < found["pace"]["test"]["topic"]["joules_per_text"]
 
 
 def test_what_is_known_of_a_metric_is_told_everywhere(life: dict[str, Any]) -> None:

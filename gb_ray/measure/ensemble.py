@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from gb_ray.corpus.corpus import Corpus
 from gb_ray.measure.scores import Found, Scores, of_model
 from gb_ray.model import package
 from gb_ray.model.ensemble import agree
+from gb_ray.train.pace import Pace
 
 
 def of_models(
@@ -60,4 +62,10 @@ def together(parts: Sequence[Scores]) -> Scores:
     logits: list[NDArray[np.floating]] = [
         first.task.mean(np.stack(own).astype(np.float64)) for own in zip(*each, strict=True)
     ]
-    return replace(first, logits=logits, statistics=first.task.statistics(logits, first.targets, first.labels))
+    paces = [part.pace for part in parts if part.pace]
+    return replace(
+        first,
+        logits=logits,
+        statistics=first.task.statistics(logits, first.targets, first.labels),
+        pace=reduce(Pace.then, paces) if paces else None,
+    )

@@ -31,10 +31,10 @@ def keep(found: Found, when: str, run: Path) -> Metrics:
 
 
 def findings(run: Path, after: Found) -> dict[str, Any]:
-    """`intervals` {split: {task: {metric: [low, high]}}}, `slices` and `compared` by split and task, `calibration`.
+    """`intervals` {split: {task: {metric: [low, high]}}}; `slices`, `compared` and `pace` by split and task.
 
-    `compared` has before as "a" and after as "b", see paired.py; `slices` those of the model after training, which are
-    written into the run's folder too; `calibration` is by task, without the tasks that have no probabilities.
+    Also `calibration`, by task, without the tasks that have no probabilities. `compared` has before as "a" and after as
+    "b", see paired.py; `slices` are those of the model after training, which are written into the run's folder too.
     """
     weak = _map(after, lambda split, task, one: slices(one))
     write_over(run / SLICES, json.dumps(weak, indent=1, ensure_ascii=False).encode())
@@ -48,6 +48,7 @@ def findings(run: Path, after: Found) -> dict[str, Any]:
         "compared": _map(after, against_before),
         "calibration": _calibration(after),
         "slices": weak,
+        "pace": paces(after),
     }
 
 
@@ -62,15 +63,21 @@ def intervals(found: Found) -> dict[str, dict[str, dict[str, list[float]]]]:
     )
 
 
+def paces(found: Found) -> dict[str, dict[str, Any]]:
+    """How fast and for how much energy it was computed, by split and task. Another time, other numbers."""
+    return _map(found, lambda split, task, one: one.pace.account() if one.pace else None)
+
+
 def alone(found: Found) -> dict[str, Any]:
-    """`metrics`, `intervals` and `slices` of one model."""
+    """`metrics`, `intervals`, `slices` and `pace` of one model."""
     weak = _map(found, lambda split, task, one: slices(one))
-    return {"metrics": metrics(found), "intervals": intervals(found), "slices": weak}
+    return {"metrics": metrics(found), "intervals": intervals(found), "slices": weak, "pace": paces(found)}
 
 
 def beside(a: Found, b: Found) -> dict[str, Any]:
-    """`compared` and `compared_slices` by split and task, of two models on the same samples."""
+    """`compared` and `compared_slices` by split and task, and `against_pace`: of two models on the same samples."""
     return {
+        "against_pace": paces(a),
         "compared": _map(b, lambda split, task, one: compare(a[split][task].statistics, one.statistics, one.summary)),
         "compared_slices": _map(b, lambda split, task, one: compared(a[split][task], one)),
     }
@@ -80,7 +87,7 @@ def tell(model: Path, measured: dict[str, Any]) -> dict[str, Any]:
     """Let the exported model know what was measured of it, and its temperature. Returns its manifest."""
     for task, fitted in measured["calibration"].items():
         package.calibrate(model, task, fitted["temperature"])
-    return package.amend(model, **{name: found for name, found in measured.items() if name != "slices"})
+    return package.amend(model, **{name: found for name, found in measured.items() if name not in ("slices", "pace")})
 
 
 def flat(account: dict[str, Any]) -> dict[str, float]:

@@ -27,6 +27,7 @@ from gb_ray.section import UserError
 from gb_ray.tasks.alignment import Alignment, union
 from gb_ray.tasks.task import Task
 from gb_ray.train.evaluate import evaluate
+from gb_ray.train.pace import Pace
 
 FOLDER = "scored"
 LARGEST = 64 << 20
@@ -38,7 +39,10 @@ Metrics = dict[str, dict[str, dict[str, float]]]
 
 @dataclass(frozen=True)
 class Scores:
-    """One model on one split. `about` has id, source, language and tokens of each sample, in order of id."""
+    """One model on one split. `about` has id, source, language and tokens of each sample, in order of id.
+
+    `pace` is what computing them took; scores that were read from a file have none.
+    """
 
     task: Task
     labels: list[str]
@@ -46,6 +50,7 @@ class Scores:
     statistics: Array
     targets: list[Any]
     logits: list[NDArray[np.floating]] | None
+    pace: Pace | None = None
 
     @property
     def summary(self) -> Summary:
@@ -107,9 +112,9 @@ def of_split(
     task, labels = task.prepare(corpus), corpus.manifest.labels
     count = labels if count is None else count
     asked, told = Alignment(labels, count), Alignment(labels if has is None else has, count)
-    scored = evaluate(make_model, task, corpus, split, workers)
+    scored, pace = evaluate(make_model, task, corpus, split, workers)
     logits, targets = [told.logits(entry[1]) for entry in scored], [asked.label(entry[2]) for entry in scored]
-    return Scores(task, count, _about(corpus, split), task.statistics(logits, targets, count), targets, logits)
+    return Scores(task, count, _about(corpus, split), task.statistics(logits, targets, count), targets, logits, pace)
 
 
 def of_model(

@@ -29,18 +29,19 @@ def after_lines(account: dict[str, Any], split: str = "test") -> list[str]:
                 f"with temperature {fitted['temperature']:.3f} of {fitted['fitted_on']:,} decisions; "
                 f"{number(error['luck'])} would be luck"
             )
-        lines += _weak(account["slices"][split][task])
+        lines += [*_weak(account["slices"][split][task]), *_pace(account["pace"][split][task])]
     return lines + (_forgotten(account) if account.get("from") else [])
 
 
 def alone_lines(account: dict[str, Any]) -> list[str]:
-    """Of one model: each metric with its interval, and where it is weakest."""
+    """Of one model: each metric with its interval, where it is weakest, and how fast it answers."""
     lines = []
     for split, task, metrics in _each(account["metrics"]):
         ends = account["intervals"][split][task]
         rows = [["", "value", "95 % interval"]]
         rows += [[f"  {name}", number(value), span(ends.get(name))] for name, value in metrics.items()]
         lines += [f"{task} on {split}", *columns(rows), *_weak(account["slices"][split][task])]
+        lines += _pace(account["pace"][split][task])
     return lines
 
 
@@ -51,6 +52,8 @@ def against_lines(account: dict[str, Any]) -> list[str]:
         rows = [["", "A", "B", "B less A", "95 % interval", "p", "better"]]
         rows += [[f"  {name}", *_both(one)] for name, one in found.items()]
         lines += [f"{task} on {split}", *columns(rows)]
+        for model, pace in (("A", "against_pace"), ("B", "pace")):
+            lines += [f"  {model}:{line}" for line in _pace(account[pace][split][task])]
         slices = account["compared_slices"][split][task]
         decided = [one for one in slices if one["better"]]
         wins = ", ".join(f"{model.upper()} in {sum(one['better'] == model for one in decided)}" for model in "ab")
@@ -86,6 +89,17 @@ def changed(found: dict[str, Any] | None) -> list[str]:
         return ["", "", ""]
     plus = "+" if found["difference"] > 0 else ""
     return [f"{plus}{number(found['difference'])}", span(found["interval"]), f"{found['p']:.4f}"]
+
+
+def pace(found: dict[str, Any]) -> str:
+    """How fast and for how much energy a split was answered."""
+    how = "by the processors' counters" if found["measured"] else "an estimate"
+    rates = f"{found['texts_per_s']:,.0f} texts/s, {found['tokens_per_s']:,.0f} tokens/s a core"
+    return f"{rates}; {found['joules_per_text']:.2g} J a text, {how}"
+
+
+def _pace(found: dict[str, Any] | None) -> list[str]:
+    return [f"  answers {pace(found)}"] if found else []
 
 
 def _forgotten(account: dict[str, Any]) -> list[str]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from gb_ray.train.account.goodput import Seconds
+from gb_ray.train.account.power import WATTS_A_CORE
 
-WATTS_A_CORE = 10.0
-"""Assumed for one busy core and its share of memory and power supply."""
 _IDLE = ("away", "paused", "restart")
 """Seconds in which nobody computes."""
 Energy = dict[str, float | bool]

@@ -9,7 +9,7 @@ from math import nan
 import yaml
 
 from gb_ray.measure.slices import FEWEST, Slice
-from gb_ray.measure.table import by_luck, changed, number, span
+from gb_ray.measure.table import by_luck, changed, number, pace, span
 from gb_ray.report import charts
 from gb_ray.report.energy import told
 from gb_ray.report.facts import Facts
@@ -83,6 +83,8 @@ def _results(facts: Facts, task: str) -> Iterator[Markup]:
         yield element("h2", f"Results on {split}")
         yield element("p", "The ring is before training, the dot after it, the bar its 95 % interval.", class_="quiet")
         yield table(["", "", "before", "after", "95 % interval", "change", "95 % interval", "p"], rows, left=2)
+        if found := account.get("pace", {}).get(split, {}).get(task):
+            yield element("p", f"In fp32 on CPUs it answered {pace(found)}.", class_="quiet")
 
 
 def _slices(facts: Facts, task: str) -> Iterator[Markup]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from gb_ray.corpus.reading.reader import Reader, Sample
 from gb_ray.model import packing
 from gb_ray.section import UserError
 from gb_ray.tasks.task import Task
+from gb_ray.train.account.power import Meter
 from gb_ray.train.batch import Layout, layout
+from gb_ray.train.pace import Pace, Spent
 
 WORTH_A_TASK = 512
 """Samples below which another task would take longer to start than to compute."""
@@ -26,7 +29,7 @@ Scored = list[tuple[str, NDArray[np.floating], Any]]
 
 def evaluate(
     make_model: Callable[[], torch.nn.Module], task: Task, corpus: Corpus, split: str, workers: int = 1
-) -> Scored:
+) -> tuple[Scored, Pace]:
     """What the task keeps of the outputs of the model that `make_model` returns, in fp32 on CPU, in order of id.
 
     `make_model` travels to the tasks; a model does not. Ray must be up. The same model, split and layout give the same
@@ -37,17 +40,17 @@ def evaluate(
         raise UserError(f"{corpus.uri}: no split {split!r}; it has {', '.join(corpus.manifest.splits)}")
     workers = min(workers, 1 + corpus.manifest.splits[split].samples // WORTH_A_TASK)
     shares = ray.get([_score.remote(make_model, task, corpus.folder, split, w, workers) for w in range(workers)])
-    scored: Scored = sorted((entry for share in shares for entry in share), key=lambda entry: entry[0])
+    scored: Scored = sorted((entry for share, _ in shares for entry in share), key=lambda entry: entry[0])
     expected = corpus.manifest.splits[split].samples
     if len({entry[0] for entry in scored}) != expected or len(scored) != expected:
         raise RuntimeError(f"{split}: {len(scored)} samples scored, the corpus has {expected}")
-    return scored
+    return scored, Pace.of(spent for _, spent in shares)
 
 
 @ray.remote(num_cpus=1)
 def _score(
     make_model: Callable[[], torch.nn.Module], task: Task, path: Path | str, split: str, worker: int, workers: int
-) -> Scored:
+) -> tuple[Scored, Spent]:
     torch.set_num_threads(1)
     with Reader(Corpus.open(path), split, 0, worker, workers) as reader:
         samples = list(reader.once())
@@ -55,7 +58,12 @@ def _score(
     if packing.packs(model.config, task.architecture):
         packing.pack(model)
     laid = Layout.of(model, (task,))
-    return score(model, laid, groups(laid, samples))[0]
+    passes = groups(laid, samples)
+    tokens = sum(len(row.input_ids) for rows in passes for row in rows)
+    meter, began = Meter(), time.perf_counter()
+    scored = score(model, laid, passes)[0]
+    seconds = time.perf_counter() - began
+    return scored, Spent(len(samples), tokens, seconds, ray.get_runtime_context().get_node_id(), meter.joules())
 
 
 def groups(laid: Layout, samples: list[Sample]) -> list[list[Sample]]:

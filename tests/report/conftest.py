@@ -17,6 +17,7 @@ from gb_ray.model.section import ModelSection
 from gb_ray.tasks.section import SequenceClassificationSection
 from gb_ray.tasks.task import make
 from gb_ray.tasks.tokenizer import tokenizer
+from gb_ray.train.pace import Pace, Spent
 from gb_ray.train.run import Run, create, write_json
 
 LABELS = ["energy", "health", "water"]
@@ -31,7 +32,9 @@ def scored(task: Any, samples: int, skill: float, seed: int) -> Scores:
     logits[np.arange(samples), truth] += skill
     about = {"id": [f"{i:032x}" for i in range(samples)], "source": ["texts.csv"] * samples}
     table = pa.table({**about, "language": ["en", "sw"] * (samples // 2), "tokens": np.arange(samples) % 30 + 3})
-    return Scores(task, LABELS, table, task.statistics(list(logits), list(truth), LABELS), list(truth), list(logits))
+    pace = Pace.of([Spent(samples, 900, 0.5, "a", None)])
+    statistics = task.statistics(list(logits), list(truth), LABELS)
+    return Scores(task, LABELS, table, statistics, list(truth), list(logits), pace)
 
 
 @pytest.fixture

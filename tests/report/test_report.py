@@ -131,6 +131,7 @@ def test_the_verb_writes_it_where_it_is_told(run: Run, tmp_path: Path) -> None:
 
 
 def test_the_table_on_the_terminal_has_the_same_figures(run: Run) -> None:
+    report.write(run)
     account = run.state["account"]
     lines = after_lines(account)
     assert lines[0] == "topic on test, 90 samples"
@@ -139,6 +140,8 @@ def test_the_table_on_the_terminal_has_the_same_figures(run: Run) -> None:
     assert row[2] == f"{account['metrics']['test']['topic']['accuracy']:.3f}"
     assert row[3:6] == "{:.3f} to {:.3f}".format(*account["intervals"]["test"]["topic"]["accuracy"]).split()
     assert any("calibration error" in line for line in lines)
+    assert "  answers 180 texts/s, 1,800 tokens/s a core; 0.056 J a text, an estimate" in lines
+    assert "answered 180 texts/s" in (run.path / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 ZONES = Path("/sys/class/powercap")
+WATTS_A_CORE = 10.0
+"""Assumed for one busy core and its share of memory and power supply, where nothing can be read."""
 
 
 class Meter:
