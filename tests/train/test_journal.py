@@ -146,7 +146,7 @@ def test_each_attempt_accounts_for_all_of_its_time(tmp_path: Path) -> None:
     began = time.perf_counter()
     for first, last in ((0, 3), (2, 5)):
         one = Attempt(tmp_path / "attempts")
-        time.sleep(0.05)
+        time.sleep(0.3)
         for step in range(first, last + 1):
             with one.spends("compute"):
                 time.sleep(0.01)
@@ -158,8 +158,8 @@ def test_each_attempt_accounts_for_all_of_its_time(tmp_path: Path) -> None:
     accounts = [json.loads(file.read_text()) for file in files]
     assert [file.name for file in files] == ["0001.json", "0002.json"]
     assert [(a["first"], a["last"]) for a in accounts] == [(0, 3), (2, 5)]
-    assert all(a["seconds"]["start"] >= 0.05 and a["seconds"]["compute"] >= 0.04 for a in accounts)
-    assert sum(goodput(tmp_path).values()) == pytest.approx(wall, rel=0.05, abs=0.02)
+    assert all(a["seconds"]["start"] >= 0.3 and a["seconds"]["compute"] >= 0.04 for a in accounts)
+    assert sum(goodput(tmp_path).values()) == pytest.approx(wall, abs=0.15)
 
 
 def test_an_attempt_is_on_disk_before_its_first_step(tmp_path: Path) -> None:
@@ -182,16 +182,17 @@ def test_a_driver_says_that_it_is_there_and_what_it_does(tmp_path: Path) -> None
     began = time.time() - 5  # its process was at work before there was a run
     driver = Life(tmp_path, began)
     with driver.spends("before"):
-        time.sleep(0.1)
+        time.sleep(0.6)
     with driver.spends("train"):
-        time.sleep(1.2)
+        time.sleep(1.8)
         seen = json.loads((tmp_path / "lives" / "0001.json").read_text())
         assert seen["phases"][1][0] == "train" and seen["phases"][1][2] is None and seen["ended"] is None
         assert seen["seen"] > seen["phases"][1][1] + 0.5
     driver.close("finished")
     found = goodput(tmp_path)
-    assert found["evaluate"] == pytest.approx(0.1, abs=0.05) and found["start"] == pytest.approx(6.2, abs=0.05)
-    assert sum(found.values()) == pytest.approx(time.time() - began, abs=0.05)
+    # A busy machine wakes a sleeper late.
+    assert found["evaluate"] == pytest.approx(0.6, abs=0.4) and found["start"] == pytest.approx(6.8, abs=0.4)
+    assert sum(found.values()) == pytest.approx(time.time() - began, abs=0.4)
 
 
 def test_a_step_is_on_disk_as_soon_as_it_is_written(tmp_path: Path) -> None:
@@ -228,6 +229,11 @@ def test_the_newest_entries_of_a_long_journal_are_found_without_reading_it_all(t
     journal = Journal(tmp_path / "metrics.jsonl")
     for step in range(5000):
         journal.write(step, {f"metric_{i}": step / 7 for i in range(12)})
+    path, taken = tmp_path / "metrics.jsonl", []
+    for _ in range(5):
+        began = time.perf_counter()
+        assert [entry["step"] for entry in newest(path, 50)] == list(range(4950, 5000))
+        taken.append(time.perf_counter() - began)
     began = time.perf_counter()
-    assert [entry["step"] for entry in newest(tmp_path / "metrics.jsonl", 50)] == list(range(4950, 5000))
-    assert time.perf_counter() - began < 0.05
+    assert len([json.loads(line) for line in path.read_text().splitlines()]) == 5000
+    assert min(taken) < (time.perf_counter() - began) / 3
