@@ -5,7 +5,7 @@
 The recipe three_tasks is run as it stands, and three times with the sources and the task of one task alone, the rest of
 it the same. A sample is thus seen as often in either. With `--at-once 2 train.workers=1` two cores train two models.
 Serving: 256 texts of the three test splits are answered by the one model, which answers all three tasks, and by the
-three in turn, in rounds, on one thread. Goals: no task loses more than a point, and an answer takes a third of the time.
+three in turn, in rounds, on one thread. Goals: no task loses more than a point; an answer takes a third of the time.
 """
 
 from __future__ import annotations
