@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,7 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from gb_ray.corpus.build import build
 from gb_ray.corpus.encoder import Reject
+from gb_ray.corpus.plan import prepare
+from gb_ray.corpus.reading.reader import Reader
 from gb_ray.corpus.section import CorpusSection, Lag, Source
 from gb_ray.corpus.sources.formats import parquet
 from gb_ray.corpus.sources.lag import Lags
@@ -24,6 +28,7 @@ from gb_ray.corpus.sources.moment import moment
 from gb_ray.corpus.sources.source import OpenSource, open_source
 from gb_ray.corpus.stages.read import LEFT_OUT, Reading, read
 from gb_ray.corpus.stages.tables import read as table_of
+from gb_ray.progress import Progress
 from gb_ray.section import UserError
 from gb_ray.tasks.regression import Regression
 from gb_ray.tasks.section import RegressionSection
@@ -166,7 +171,7 @@ def test_what_is_not_before_is_no_lag(back: float) -> None:
 
 
 def reading(path: Path, number: int = 0, **keys: Any) -> Reading:
-    """Of the first row's file of a source with `lags` and `last`."""
+    """Of a piece of a source, by number, for a task with `last`."""
     source = Source.model_validate({"uri": str(path), "compose": COMPOSE, **keys})
     section = CorpusSection.model_validate({"sources": [source], "splits": {"by": "time", "column": "time"}})
     last = RegressionSection(type="regression", targets=["load"], last=["yesterday"])
@@ -219,3 +224,26 @@ def test_without_lags_a_piece_depends_on_its_own_file_alone_and_nothing_is_writt
     assert reading(tmp_path, columns=columns, compose=compose).name == before
     assert "lags" not in Source(uri="x").model_dump(mode="json")
     assert Source.model_validate({"uri": "x", "lags": YESTERDAY}).model_dump(mode="json")["lags"] == YESTERDAY
+
+
+def test_a_built_corpus_has_them_and_the_scale_is_that_of_the_targets_alone(
+    tmp_path: Path, backbone: Path, ray_up: str
+) -> None:
+    """Two files: what was before the second one's rows is in the first, which is read by another task."""
+    rows = days([float(n * n) for n in range(60)])
+    (tmp_path / "files").mkdir()
+    jsonl(tmp_path / "files" / "a.jsonl", rows[1::2])
+    jsonl(tmp_path / "files" / "b.jsonl", rows[::2])
+    source = {"uri": str(tmp_path / "files"), "lags": YESTERDAY, "compose": COMPOSE}
+    section = CorpusSection.model_validate({"sources": [source], "lanes": 2})
+    target = RegressionSection(type="regression", targets=["load"], last=["yesterday"])
+    task = Regression(target, str(backbone), 16)
+    corpus = build(prepare("loads", "load", section, task, backbone), tmp_path / "home", Progress())
+    assert corpus.manifest.funnel.reasons == {"yesterday is null": 1}
+    with Reader(corpus, "train", 0) as reader:
+        labels = np.stack([np.asarray(sample.label) for sample in reader.once()])
+    assert {tuple(label) for label in labels.tolist()} <= {(float(n * n), float((n - 1) ** 2)) for n in range(1, 60)}
+    assert task.prepare(corpus).state == {
+        "mean": [pytest.approx(labels[:, 0].mean())],
+        "sd": [pytest.approx(labels[:, 0].std())],
+    }
