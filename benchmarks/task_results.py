@@ -5,11 +5,11 @@
 RECIPE is a name in jobs/recipes: intents, feedback, topics, entities, grid_load, translations. Each seed is one
 `gb finetune` on the benchmark's Ray, and the corpus is built once. With `--at-once 2 train.workers=1` two cores train
 two seeds: the same global batches, with nothing to send between workers. The peers learn from the very rows of the
-corpus' train split and answer those of its test split. Texts: scikit-learn's TF-IDF of words and pairs (topics: of up
-to four characters, which other languages share) with logistic regression. Grid load: the load a day before (what a
-forecaster has without a model), and scikit-learn's gradient boosting on the same columns as numbers. For entities the
-peer is Trainer, in benchmarks/train_speed.py, which trains both on the same batches. The interval is that of the mean
-over seeds, by the t distribution.
+corpus' train split and answer those of its test split: texts: scikit-learn's TF-IDF of words and pairs (topics: of up
+to four characters, which other languages share) with logistic regression; grid load: the load a day before (what a
+forecaster has without a model), and scikit-learn's gradient boosting on the same columns as numbers, that of the day
+before included. For entities the peer is Trainer, in benchmarks/train_speed.py, which trains both on the same batches.
+The interval is that of the mean over seeds, by the t distribution.
 """
 
 from __future__ import annotations
@@ -87,25 +87,34 @@ def linear(corpus: Corpus, characters: bool) -> dict[str, float]:
 
 
 def boosted(corpus: Corpus) -> dict[str, dict[str, float]]:
-    """Gradient boosting on numbers, and the load a day before. The split's rows are found by their times' order."""
+    """Gradient boosting on numbers, and the load a day before. The split's rows are found by their times' order.
+
+    Raises RuntimeError when the corpus is not of the rows that have all columns: the peers would see others.
+    """
     from sklearn.ensemble import HistGradientBoostingRegressor
     from sklearn.metrics import mean_absolute_error, r2_score
 
-    source = corpus.manifest.section["sources"][0]
+    source, splits = corpus.manifest.section["sources"][0], corpus.manifest.splits
     table = pq.read_table(ROOT / source["uri"]).to_pandas()
     table = table[table["pid"] == source["where"]["pid"]].sort_values("index").reset_index(drop=True)
     table["before"] = table.set_index("index")["load"].reindex(table["index"] - np.timedelta64(1, "D")).to_numpy()
-    table = table.dropna(subset=["load"])
-    columns = ["windspeed_100m", "winddeg", "radiation", "temp", "clouds", "humidity", "rain", "hour", "weekday"]
+    read = ["windspeed_100m", "winddeg", "radiation", "temp", "clouds", "humidity", "rain", "before"]
+    table = table.dropna(subset=["load", *read])  # the corpus quarantines the others
+    if len(table) != corpus.manifest.funnel.samples:
+        raise RuntimeError(f"{len(table)} rows have all columns, but the corpus has {corpus.manifest.funnel.samples}")
     table["hour"] = table["index"].dt.hour + table["index"].dt.minute / 60
     table["weekday"] = table["index"].dt.weekday
-    first = int(len(table) * (1 - corpus.manifest.splits["test"].samples / corpus.manifest.funnel.samples))
-    train, test = table.iloc[: int(first * 0.9)], table.iloc[first:].dropna(subset=["before"])
+    columns = [*read, "hour", "weekday"]
+    train, test = table.iloc[: splits["train"].samples], table.iloc[-splits["test"].samples :]
     model = HistGradientBoostingRegressor(random_state=0).fit(train[columns], train["load"])
-    answers = model.predict(test[columns])
+    persistence = ((test["before"] - test["load"]) ** 2).mean()
     return {
-        name: {"mae_load": mean_absolute_error(test["load"], found), "r2_load": r2_score(test["load"], found)}
-        for name, found in (("gradient boosting", answers), ("the day before", test["before"]))
+        name: {
+            "mae_load": mean_absolute_error(test["load"], found),
+            "r2_load": r2_score(test["load"], found),
+            "skill_load": 1 - ((found - test["load"]) ** 2).mean() / persistence,
+        }
+        for name, found in (("gradient boosting", model.predict(test[columns])), ("the day before", test["before"]))
     }
 
 

@@ -13,6 +13,14 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Cell = bool | int | float | str
 
 
+class Lag(Section):
+    """A column with the value that another one had earlier: "the same as last time"."""
+
+    column: str = Field(description="The column whose value it is.")
+    by: str = Field(description="The column with each row's time (date, time, ISO text), or with a number.")
+    back: float = Field(gt=0, allow_inf_nan=False, description="How much earlier: seconds, or in the number's unit.")
+
+
 class Source(Section):
     """Where rows come from: a file, the files of a folder, or those that a pattern matches."""
 
@@ -23,6 +31,7 @@ class Source(Section):
     split: Split | None = Field(None, description="The split all its rows belong to; absent, rows are divided.")
     columns: dict[str, str] = Field({}, description="What the task calls a column: what this source calls it.")
     compose: dict[str, str] = Field({}, description="What the task calls a column: a text made of columns, {temp:.0f}.")
+    lags: dict[str, Lag] = Field({}, description="A new column: what a column was some time before, in these rows.")
     language: str | None = Field(None, description="ISO 639 code of its texts; absent, it is identified if asked for.")
     licence: str | None = Field(None, description="Shown in the data card.")
     weight: float = Field(1.0, gt=0, description="How often an epoch sees each of its training rows.")
@@ -30,9 +39,9 @@ class Source(Section):
 
     @model_serializer(mode="wrap")
     def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # The digest of a corpus covers its sources as they are written: those of one task keep theirs.
+        # The digest of a corpus covers its sources as they are written: those of one task or without lags keep theirs.
         found: dict[str, Any] = write(self)
-        return found if self.task else {key: value for key, value in found.items() if key != "task"}
+        return {key: value for key, value in found.items() if key not in ("task", "lags") or value}
 
 
 class Quality(Section):

@@ -73,7 +73,8 @@ def _answers(scores: Scores, place: int, fields: Row) -> tuple[str, str]:
         return _cut(fields.get("document", "")), ""
     if isinstance(task, Regression):
         own = task.scale.own(logits)
-        return _listed([f"{one:.4g}" for one in target]), _listed([f"{one:.4g}" for one in own])
+        asked = target[: len(own)]  # last values may follow
+        return _listed([f"{one:.4g}" for one in asked]), _listed([f"{one:.4g}" for one in own])
     if isinstance(task, TokenClassification):
         asked = np.asarray(target) != IGNORED
         words = fields.get("tokens") or [f"word {i + 1}" for i in range(int(asked.sum()))]

@@ -30,6 +30,11 @@ class Regression(WholeText):
 
     The model answers in standard deviations from the mean of the train split, so that one learning rate suits every
     unit; `state` has the two, and metrics and answers are in the targets' own units.
+
+    The label of a sample is float32 [targets], or where the section has `last` [2 x targets]: the last known values
+    follow. They are there to measure against, so that training, scale and answers see the first half alone. Whether a
+    corpus has them is told by its labels, not by the section: two models are measured alike on one split, whichever of
+    them was trained with `last`.
     """
 
     architecture = "AutoModelForSequenceClassification"
@@ -45,7 +50,9 @@ class Regression(WholeText):
         state: dict[str, Any] | None = None,
     ):
         self.section, self.backbone, self.max_tokens, self.min_chars = section, backbone, max_tokens, min_chars
-        self.columns = [section.text, *section.targets]
+        self.columns = [section.text, *section.targets, *section.last]
+        if section.last:
+            self.fields = self.fields.append(pa.field("last", pa.list_(pa.float64())))
         self._state = state or {}
 
     @property
@@ -65,7 +72,8 @@ class Regression(WholeText):
         if self._state:
             return self
         with Reader(corpus, "train", 0) as reader:
-            state = asdict(measure((np.asarray(sample.label) for sample in reader.once()), self.section.targets))
+            rows = (self._asked(sample.label) for sample in reader.once())
+            state = asdict(measure(rows, self.section.targets))
         return type(self)(self.section, self.backbone, self.max_tokens, self.min_chars, state)
 
     def head(self, labels: list[str]) -> dict[str, Any]:
@@ -73,9 +81,11 @@ class Regression(WholeText):
         return numbered(self.section.targets) | {"problem_type": "regression"}
 
     def clean(self, row: dict[str, Any]) -> dict[str, Any]:
-        """`text` and `targets`, numbers in the order of the recipe. Raises Reject."""
+        """`text`, `targets` and maybe `last`, numbers in the order of the recipe. Raises Reject."""
         text = clean_text(row[self.section.text], self.section.text, self.min_chars)
-        return {"text": text, "targets": [_number(row[name], name) for name in self.section.targets]}
+        columns = {"targets": self.section.targets, "last": self.section.last}
+        numbers = {field: [_number(row[name], name) for name in names] for field, names in columns.items() if names}
+        return {"text": text, **numbers}
 
     def stratum(self, fields: dict[str, Any]) -> str:
         """All rows are alike."""
@@ -87,13 +97,14 @@ class Regression(WholeText):
 
     def encode(self, rows: list[dict[str, Any]], labels: list[str]) -> dict[str, Any]:
         """`input_ids` and the numbers."""
-        return {"input_ids": self.tokens([row["text"] for row in rows]), "label": [row["targets"] for row in rows]}
+        numbers = [[*row["targets"], *row.get("last", [])] for row in rows]
+        return {"input_ids": self.tokens([row["text"] for row in rows]), "label": numbers}
 
     def targets(self, labels: list[Any], width: int) -> torch.Tensor:
         """float32 [samples, targets], standardised."""
         import torch
 
-        rows = np.reshape(labels, (len(labels), len(self.section.targets)))
+        rows = np.reshape([self._asked(label) for label in labels], (len(labels), len(self.section.targets)))
         return torch.from_numpy(self.scale.standard(rows).astype(np.float32))
 
     def blank(self, tokens: int) -> NDArray[np.float32]:
@@ -112,32 +123,46 @@ class Regression(WholeText):
         """[1, mean square error, and of each target: error, square error, value, square value], in deviations.
 
         Errors count without their sign. Values count from the first sample's, so that one that never differs sums to 0.
+        Where the samples have last values, the square error of answering these follows, of each target.
         """
-        truth = self.scale.standard(np.stack(targets))
+        rows, asked = np.stack(targets), len(self.section.targets)
+        truth = self.scale.standard(rows[:, :asked])
         errors, apart = np.abs(np.stack(logits) - truth), truth - truth[0]
         whole = [np.ones(len(truth)), (errors**2).mean(axis=1)]
-        return np.column_stack([*whole, errors, errors**2, apart, apart**2])
+        last = [(self.scale.standard(rows[:, asked:]) - truth) ** 2] if rows.shape[1] > asked else []
+        return np.column_stack([*whole, errors, errors**2, apart, apart**2, *last])
 
     def from_sums(self, sums: NDArray[np.float64], labels: list[str]) -> dict[str, NDArray[np.float64]]:
         """mae_TARGET, rmse_TARGET (in its own unit) and r2_TARGET of each, and loss (mean square, in deviations).
 
         r2 is one less the squared error over that of always answering the mean of these samples; it is not defined
-        for a target that does not differ among them.
+        for a target that does not differ among them. Samples with last values have skill_TARGET too: one less the
+        squared error over that of answering the last value, which is 1 for a model without error, 0 for one no better
+        than "the same as last time", and below 0 for a worse one (the skill score of Murphy 1988,
+        https://doi.org/10.1175/1520-0493(1988)116<2417:SSBOTM>2.0.CO;2, with persistence as its reference); it is not
+        defined where the last value is always right.
         """
         means = sums / sums[..., :1]
         found = {"loss": means[..., 1]}
-        error, square, value, squared = np.moveaxis(means[..., 2:].reshape(*means.shape[:-1], 4, -1), -2, 0)
+        kinds = means[..., 2:].reshape(*means.shape[:-1], -1, len(self.section.targets))
+        error, square, value, squared, *last = np.moveaxis(kinds, -2, 0)
         spread = squared - value**2
         spread = np.where(spread > 1e-12 * squared, spread, np.nan)  # below, it is rounding
         for i, name in enumerate(self.section.targets):
             unit = self.scale.sd[i]
             found |= {f"mae_{name}": error[..., i] * unit, f"rmse_{name}": np.sqrt(square[..., i]) * unit}
             found[f"r2_{name}"] = 1 - square[..., i] / spread[..., i]
+            for reference in last:
+                found[f"skill_{name}"] = 1 - square[..., i] / np.where(reference > 0, reference, np.nan)[..., i]
         return found
 
     def answer(self, text: str, offsets: list[tuple[int, int]], logits: NDArray[np.float32], labels: list[str]) -> Any:
         """The number of each target, in its own unit."""
         return {"values": dict(zip(self.section.targets, self.scale.own(logits).tolist(), strict=True))}
+
+    def _asked(self, label: Any) -> NDArray[np.floating]:
+        """[targets]: a sample's label without its last values."""
+        return np.asarray(label)[: len(self.section.targets)]
 
 
 def _number(value: Any, name: str) -> float:

@@ -1,8 +1,8 @@
 """The `tasks:` section of a recipe: what a sample teaches, by task name."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from gb_ray.section import Section
 
@@ -71,11 +71,23 @@ class RegressionSection(Weighted):
         min_length=1, description="The columns with the numbers; a source's `columns` renames what is not a plain name."
     )
 
+    last: list[str] = Field([], description="The columns with each target's last known value, to be better than.")
+
     @model_validator(mode="after")
-    def _differ(self) -> "RegressionSection":
+    def _fit_together(self) -> "RegressionSection":
         if len(set(self.targets)) < len(self.targets):
             raise ValueError("targets: a column is named twice")
+        if self.last and len(self.last) != len(self.targets):
+            raise ValueError(f"last: {len(self.last)} for {len(self.targets)} targets; name a column for each, or none")
+        if known := sorted(set(self.last) & set(self.targets)):
+            raise ValueError(f"last: {known[0]!r} is a target, so not known beforehand; name one of earlier values")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Samples without last values are what they were: the digests that cover this section stay.
+        found: dict[str, Any] = write(self)
+        return {key: value for key, value in found.items() if key != "last" or value}
 
 
 class CausalLmSection(Weighted):

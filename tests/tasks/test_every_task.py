@@ -29,6 +29,7 @@ SECTIONS = {
     "labels": SequenceClassificationSection(type="sequence-classification", multi_label=True, separator=";"),
     "tags": TokenClassificationSection(type="token-classification"),
     "numbers": RegressionSection(type="regression", targets=["load", "price"]),
+    "numbers with last": RegressionSection(type="regression", targets=["load"], last=["price"]),
     "texts": CausalLmSection(type="causal-lm", text="text"),
     "responses": CausalLmSection(type="causal-lm", prompt="prompt", response="response"),
     "chats": CausalLmSection(type="causal-lm", messages="messages"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,20 +13,25 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
+from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score, root_mean_squared_error
 
 from gb_ray.corpus.encoder import Reject
+from gb_ray.measure.bootstrap import intervals
 from gb_ray.section import UserError
 from gb_ray.tasks.regression import Regression
 from gb_ray.tasks.scale import measure
 from gb_ray.tasks.section import RegressionSection
 
+Drawn = tuple[np.ndarray, np.ndarray, np.ndarray]
 STATE = {"mean": [1000.0, -0.5], "sd": [200.0, 0.01]}
 
 
-def make(backbone: Path | str = "unused", **keys: Any) -> Regression:
-    section = RegressionSection(type="regression", targets=["load", "price"])
+def make(backbone: Path | str = "unused", last: list[str] | None = None, **keys: Any) -> Regression:
+    section = RegressionSection(type="regression", targets=["load", "price"], last=last or [])
     return Regression(section, str(backbone), 16, **keys)
+
+
+LAST = ["load before", "price before"]
 
 
 @pytest.mark.parametrize(
@@ -139,3 +145,111 @@ def test_a_target_that_does_not_differ_in_a_split_has_no_r2() -> None:
 def test_an_answer_is_in_own_units() -> None:
     answer = make(state=STATE).answer("text", [], np.array([0.5, -1], np.float32), [])
     assert answer["values"] == pytest.approx({"load": 1100, "price": -0.51})
+
+
+def with_last(rows: int = 60, seed: int = 0) -> Drawn:
+    """Standardised answers, truth and last values [rows, 2], the latter two in their own units."""
+    random = np.random.default_rng(seed)
+    truth = random.normal(STATE["mean"], STATE["sd"], (rows, 2))
+    last = truth + random.normal(0, STATE["sd"], (rows, 2)) * [0.8, 0.2]
+    answers = (truth - STATE["mean"]) / STATE["sd"] + random.normal(0, 0.5, (rows, 2))
+    return answers, truth, last
+
+
+def measured(answers: np.ndarray, truth: np.ndarray, last: np.ndarray) -> dict[str, float]:
+    return make(last=LAST, state=STATE).metrics(list(answers), list(np.hstack([truth, last])), [])
+
+
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        (["a", "b", "c"], "last: 3 for 2 targets"),
+        (["a"], "last: 1 for 2 targets"),
+        (["load", "b"], "'load' is a target"),
+    ],
+)
+def test_last_values_that_cannot_be_those_of_the_targets_are_refused(last: list[str], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        RegressionSection(type="regression", targets=["load", "price"], last=last)
+
+
+def test_a_sample_has_its_last_values_after_its_targets(backbone: Path) -> None:
+    task = make(backbone, last=LAST)
+    fields = task.clean({"text": "grid", "load": 1, "price": 2, "load before": "3", "price before": 4})
+    assert fields == {"text": "grid", "targets": [1, 2], "last": [3, 4]}
+    assert task.encode([fields], [])["label"] == [[1, 2, 3, 4]]
+    assert task.columns == ["text", "load", "price", *LAST]
+
+
+def test_a_row_without_a_last_value_is_refused_by_its_name() -> None:
+    row = {"text": "grid", "load": 1, "price": 2, "load before": 3, "price before": None}
+    with pytest.raises(Reject, match="price before is null"):
+        make(last=LAST).clean(row)
+
+
+def test_without_last_values_nothing_is_written_of_them() -> None:
+    """Digests of corpora and recipes cover what is written."""
+    plain, known = make(), make(last=LAST)
+    assert "last" not in plain.fingerprint() and "last" not in plain.section.model_dump(mode="json")
+    assert plain.fields.names == ["text", "targets"]
+    assert known.fingerprint()["last"] == LAST
+
+
+def test_the_model_learns_the_targets_alone() -> None:
+    answers, truth, last = with_last()
+    for task in (make(state=STATE), make(last=LAST, state=STATE)):
+        alone, both = task.targets(list(truth), 0), task.targets(list(np.hstack([truth, last])), 0)
+        assert both.shape == answers.shape and torch.equal(alone, both)
+
+
+@given(st.integers(2, 40), st.integers(0, 99))
+def test_skill_is_what_is_saved_of_the_squared_error_of_the_last_value(rows: int, seed: int) -> None:
+    answers, truth, last = with_last(rows, seed)
+    found, own = measured(answers, truth, last), answers * STATE["sd"] + STATE["mean"]
+    for i, name in enumerate(("load", "price")):
+        model, same = mean_squared_error(truth[:, i], own[:, i]), mean_squared_error(truth[:, i], last[:, i])
+        assert found[f"skill_{name}"] == pytest.approx(1 - model / same)
+
+
+def test_last_values_change_no_other_metric() -> None:
+    answers, truth, last = with_last()
+    found, plain = measured(answers, truth, last), make(state=STATE).metrics(list(answers), list(truth), [])
+    assert {name: value for name, value in found.items() if not name.startswith("skill_")} == plain
+    assert not any(name.startswith("skill_") for name in plain)
+
+
+@pytest.mark.parametrize(
+    ("answers", "skill"),
+    [(lambda truth, last: truth, 1), (lambda truth, last: last, 0), (lambda truth, last: 3 * last - 2 * truth, -8)],
+)
+def test_skill_is_1_when_right_0_when_the_last_value_and_below_when_worse(
+    answers: Callable[[np.ndarray, np.ndarray], np.ndarray], skill: float
+) -> None:
+    _, truth, last = with_last()
+    found = measured((answers(truth, last) - STATE["mean"]) / STATE["sd"], truth, last)
+    assert [found["skill_load"], found["skill_price"]] == pytest.approx([skill, skill])
+
+
+def test_a_last_value_that_is_always_right_leaves_no_skill_to_have() -> None:
+    answers, truth, last = with_last()
+    last[:, 0] = truth[:, 0]
+    found = measured(answers, truth, last)
+    assert "skill_load" not in found and "skill_price" in found
+
+
+def test_skill_has_an_interval_around_it() -> None:
+    answers, truth, last = with_last(300)
+    task = make(last=LAST, state=STATE)
+    statistics = task.statistics(list(answers), list(np.hstack([truth, last])), [])
+    low, high = intervals(statistics, lambda sums: task.from_sums(sums, []))["skill_load"]
+    assert low < measured(answers, truth, last)["skill_load"] < high < low + 1
+
+
+def test_models_with_and_without_last_are_measured_alike_on_one_split() -> None:
+    """A gate compares them by statistics of the same samples."""
+    answers, truth, last = with_last()
+    samples = list(np.hstack([truth, last]))
+    one, other = (
+        task.statistics(list(answers), samples, []) for task in (make(state=STATE), make(last=LAST, state=STATE))
+    )
+    assert np.array_equal(one, other)

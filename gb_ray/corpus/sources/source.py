@@ -96,12 +96,13 @@ def open_source(section: Source, columns: list[str], split_column: str | None) -
     found = [input for input in found if input.file.size] or found  # jobs that write folders leave empty files
     if section.sha256 and len(found) > 1:
         raise UserError(f"{section.uri}: sha256: is of one file, {len(found)} were found")
-    needed = [*_read(section, columns), *section.where]
+    needed = [column for column in _read(section, columns) if column not in section.lags] + [*section.where]
+    needed += [column for lag in section.lags.values() for column in (lag.column, lag.by)]
     if split_column and not section.split:
         needed.append(split_column)
     for number, input in enumerate(found):
         if not input.file.store or number < CHECKED_REMOTELY:
-            _check_columns(input, needed)
+            _check_columns(input, needed, [*section.lags])
     opened = [OpenInput(input, input.file.fingerprint()) for input in found]
     if section.sha256 and opened[0].fingerprint != section.sha256:
         raise UserError(
@@ -123,8 +124,10 @@ def _read(section: Source, columns: list[str]) -> list[str]:
     return found
 
 
-def _check_columns(input: Input, needed: list[str]) -> None:
+def _check_columns(input: Input, needed: list[str], new: list[str]) -> None:
     found = FORMATS[input.format].columns(input.file)
+    if taken := [column for column in new if column in found]:
+        raise UserError(f"{input.file.uri}: lags: {taken[0]!r} is a column of the file; give the lag another name")
     missing = [column for column in needed if column not in found]
     if missing:
         raise UserError(f"{input.file.uri}: no column {missing[0]!r}; the file has {', '.join(sorted(found))}")

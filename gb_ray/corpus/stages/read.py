@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,6 +20,8 @@ from gb_ray.corpus.encoder import Encoder, Fields, Reject
 from gb_ray.corpus.near.lsh import bands
 from gb_ray.corpus.section import CorpusSection
 from gb_ray.corpus.sources.formats.piece import Row
+from gb_ray.corpus.sources.lag import Lags
+from gb_ray.corpus.sources.moment import moment
 from gb_ray.corpus.sources.source import OpenPiece, OpenSource
 from gb_ray.corpus.stages import tables
 from gb_ray.corpus.stages.excerpt import excerpt
@@ -47,6 +48,8 @@ class Reading:
         how = self.section.model_dump(mode="json", include={"clean", "duplicates", "min_chars"})
         how["splits"] = self.section.splits.column
         what = [self.piece.fingerprint(), self.source.section.model_dump(mode="json", exclude={"weight", "licence"})]
+        if self.source.section.lags:  # what was before may be in any of its files
+            what.append(self.source.fingerprint())
         content = json.dumps([what, how, self.encoder.fingerprint(), self.code], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:32]
 
@@ -80,6 +83,7 @@ class _PieceReader:
     def __init__(self, reading: Reading, folder: Path):
         self.reading, self.folder = reading, folder
         self.schema = schema(reading.encoder, reading.section)
+        self.lags = Lags.of(reading.source)
         self.cleaner = Cleaner(reading.section.clean, reading.encoder, reading.source.section.language)
         self.counts: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
@@ -99,7 +103,7 @@ class _PieceReader:
                 self.counts["filtered"] += 1
             else:
                 try:
-                    renamed = self.reading.source.renamed(row, self.reading.encoder.columns)
+                    renamed = self.reading.source.renamed(self.lags.added(row), self.reading.encoder.columns)
                     usable.append((number, renamed, self._key(row)))
                 except Reject as reject:
                     self._leave("quarantined", number, reject, row)
@@ -173,23 +177,8 @@ class _PieceReader:
 
 def split_key(value: Any, column: str, by: str) -> str | float:
     """A group as text, a time as seconds since 1970 (or as the number it is). Raises Reject."""
+    if by == "time":
+        return moment(value, column)
     if value is None or value == "":
         raise Reject(f"{column} is missing")
-    if by == "group":
-        return str(value)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    try:
-        return float(value) if not hasattr(value, "isoformat") and _numeric(value) else _seconds(value)
-    except (ValueError, TypeError):
-        raise Reject(f"{column} is not a time") from None
-
-
-def _numeric(value: Any) -> bool:
-    return str(value).replace(".", "", 1).lstrip("-").isdigit()
-
-
-def _seconds(value: Any) -> float:
-    return (
-        float(np.datetime64(value.isoformat() if hasattr(value, "isoformat") else value, "us").astype(np.int64)) / 1e6
-    )
+    return str(value)
