@@ -247,6 +247,21 @@ def test_a_default_that_is_spelt_out_does_not_change_the_digest() -> None:
     assert spelt.digest() == parse(copy.deepcopy(SMALL), [], "r").digest()
 
 
+def test_a_task_without_context_is_written_as_it_was_before_there_was_any() -> None:
+    """Digests of corpora and runs cover what is written here."""
+    plain = parse(with_key(["tasks", "topic"], {"type": "token-classification"}), [], "r")
+    spelt = parse(with_key(["tasks", "topic"], {"type": "token-classification", "context": 0}), [], "r")
+    wider = parse(with_key(["tasks", "topic"], {"type": "token-classification", "context": 32}), [], "r")
+    assert not {"context", "document"} & plain.model_dump(mode="json")["tasks"]["topic"].keys()
+    assert spelt.digest() == plain.digest() != wider.digest()
+    assert parse(wider.model_dump(mode="json"), [], "r") == wider
+
+
+def test_a_column_of_documents_goes_with_context() -> None:
+    said = refusal(with_key(["tasks", "topic"], {"type": "token-classification", "document": "doc_id"}))
+    assert said == "r.yaml: tasks.topic: document: goes with context above 0, and with nothing else"
+
+
 def two_tasks() -> dict[str, Any]:
     """SMALL with a second task, and a source for each."""
     content = copy.deepcopy(SMALL)

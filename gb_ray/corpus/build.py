@@ -114,7 +114,7 @@ class _Build:
         self.readings = [
             (number, read.Reading(source, piece, plan.encoder, plan.section, plan.code))
             for number, source in enumerate(plan.sources)
-            for piece in source.pieces()
+            for piece in source.pieces(whole_files=plan.encoder.context > 0)
         ]
 
     def run(self) -> Corpus:

@@ -32,6 +32,17 @@ class Encoder(Protocol):
     def balance(self) -> float:
         """How far an epoch evens out labels, 0 to 1. Above 0 the column `label` has one label's number a sample."""
 
+    @property
+    def context(self) -> int:
+        """Words of its neighbours that a row gets on either side; above 0 its fields have `tokens`, `before`, `after`.
+
+        All three are lists of text; `clean` leaves the last two empty, and the build fills them from cleaned rows.
+        """
+
+    @property
+    def document(self) -> str | None:
+        """That of the columns that tells documents apart: rows of two are no neighbours. None: a file is one."""
+
     fields: pa.Schema
     """Of a clean row."""
 

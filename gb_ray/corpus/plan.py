@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from gb_ray.corpus.encoder import Encoder
-from gb_ray.corpus.section import CorpusSection
+from gb_ray.corpus.section import CorpusSection, Splits
 from gb_ray.corpus.sources.source import OpenSource, open_source
 from gb_ray.files import sha256
+from gb_ray.section import UserError
 
 TOKENIZER_FILES = (
     "tokenizer*",
@@ -63,7 +64,25 @@ class Plan:
 def prepare(name: str, task: str, section: CorpusSection, encoder: Encoder, backbone: Path) -> Plan:
     """Check every source before any work. Raises UserError."""
     sources = [open_source(source, encoder.columns, section.splits.column) for source in section.sources]
+    if encoder.context:
+        for source in sources:
+            _check_documents(source, task, section.splits, encoder.document)
     return Plan(name, task, section, encoder, sources, _tokenizer_sha256(backbone), _code_sha256())
+
+
+def _check_documents(source: OpenSource, task: str, splits: Splits, document: str | None) -> None:
+    """Raises UserError where rows of one document may come into several splits: they read each other's words."""
+    section = source.section
+    if section.split or all(file.input.split for file in source.files):
+        return
+    name = document or "COLUMN"
+    column = section.columns.get(name, name)  # a group is called as the source calls it
+    if splits.by != "group" or splits.column != column or not document or document in section.compose:
+        raise UserError(
+            f"{section.uri}: tasks.{task}.context: rows of one document may be divided between splits, and training "
+            f"samples would have words of test rows around them. Say the source's `split`, or keep documents whole: "
+            f"corpus.splits: {{by: group, column: {column}}} with tasks.{task}.document: {name}, not composed"
+        )
 
 
 def _tokenizer_sha256(backbone: Path) -> str:

@@ -38,6 +38,16 @@ class Base:
         """See Encoder."""
         return 0.0
 
+    @property
+    def context(self) -> int:
+        """See Encoder."""
+        return 0
+
+    @property
+    def document(self) -> str | None:
+        """See Encoder."""
+        return None
+
     tokens_at_once = 4096
     """Whose outputs evaluation holds in memory at once, padding included."""
 

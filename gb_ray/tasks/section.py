@@ -58,8 +58,26 @@ class TokenClassificationSection(Weighted):
     tokens: str = Field("tokens", description="The column with the list of words.")
     tags: str = Field("tags", description="The column with the list of IOB2 tags, one a word.")
     labels: Labels | None = Field(None, description="The tag set; absent, the tags found in the sources, sorted.")
+    context: int = Field(
+        0, ge=0, description="Words of the same document on either side of a sentence, read but not asked about."
+    )
+    document: str | None = Field(
+        None, description="The column that tells documents apart, with context; absent, each file is one document."
+    )
     focal: float = Field(0.0, ge=0, description="How much less what is answered well counts: gamma of the focal loss.")
     class_weights: ClassWeights = Field(None, description="What an answer counts, by its label; absent, all alike.")
+
+    @model_validator(mode="after")
+    def _documents_are_of_context(self) -> "TokenClassificationSection":
+        if self.document is not None and not self.context:
+            raise ValueError("document: goes with context above 0, and with nothing else")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # The digests of corpora and runs cover the task as it is written: those of single sentences keep theirs.
+        found: dict[str, Any] = write(self)
+        return found if self.context else {k: v for k, v in found.items() if k not in ("context", "document")}
 
 
 class RegressionSection(Weighted):

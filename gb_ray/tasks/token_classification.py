@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gb_ray.corpus.clean.text import clean_text, fold
 from gb_ray.corpus.encoder import Reject
 from gb_ray.tasks.base import HOW, IGNORED, PerToken, share
+from gb_ray.tasks.context import fitting
 from gb_ray.tasks.imbalance import Imbalanced
 from gb_ray.tasks.section import TokenClassificationSection
 from gb_ray.tasks.sequence_classification import mean_choice, probabilities
@@ -49,9 +50,23 @@ class TokenClassification(Imbalanced, PerToken):
         self.section, self.backbone, self.max_tokens, self.min_chars = section, backbone, max_tokens, min_chars
         self._state = state or {}
         self.columns, self.text_columns = [section.tokens, section.tags], [section.tokens]
+        if section.document is not None:
+            self.columns.append(section.document)
+        self._around = ("before", "after") if section.context else ()
+        self.fields = pa.schema([*self.fields, *((name, pa.list_(pa.string())) for name in self._around)])
+
+    @property
+    def context(self) -> int:
+        """See Encoder."""
+        return self.section.context
+
+    @property
+    def document(self) -> str | None:
+        """See Encoder."""
+        return self.section.document
 
     def clean(self, row: dict[str, Any]) -> dict[str, Any]:
-        """`tokens` and `tags`, as many of each. Raises Reject."""
+        """`tokens` and `tags`, as many of each; with context `before` and `after`, still empty. Raises Reject."""
         words, tags = row[self.section.tokens], row[self.section.tags]
         if not isinstance(words, list) or not isinstance(tags, list):
             raise Reject(f"{self.section.tokens} or {self.section.tags} is not a list")
@@ -63,21 +78,22 @@ class TokenClassification(Imbalanced, PerToken):
             raise Reject(f"{self.section.tags} has a tag that is not IOB2")
         if self.section.labels and not set(tags) <= set(self.section.labels):
             raise Reject(f"{self.section.tags} has a tag outside the label set")
+        if self.document is not None and row[self.document] in (None, ""):
+            raise Reject(f"{self.document} is missing")
         tags = [clean_text(tag, self.section.tags, 1) for tag in tags]
-        return {"tokens": [clean_text(word, self.section.tokens, 1) for word in words], "tags": tags}
+        words = [clean_text(word, self.section.tokens, 1) for word in words]
+        return {"tokens": words, "tags": tags, **{name: [] for name in self._around}}
 
     def text(self, fields: dict[str, Any]) -> str:
-        """The words, blanks between them."""
+        """Its own words, blanks between them."""
         return " ".join(fields["tokens"])
 
     def with_text(self, fields: dict[str, Any], change: Callable[[str], str]) -> dict[str, Any]:
         """Each word changed by itself; one of which nothing would be left stays, as its tag does."""
-        changed = [change(word) for word in fields["tokens"]]
-        words = [new if new.strip() else old for new, old in zip(changed, fields["tokens"], strict=True)]
-        return {**fields, "tokens": words}
+        return fields | {name: _changed(fields[name], change) for name in ("tokens", *self._around)}
 
     def identity(self, fields: dict[str, Any]) -> str:
-        """The words."""
+        """Its own words: a sentence that comes again in another document is a duplicate."""
         return "\x1f".join(fields["tokens"])
 
     def stratum(self, fields: dict[str, Any]) -> str:
@@ -90,11 +106,28 @@ class TokenClassification(Imbalanced, PerToken):
         return {"O"} | {prefix + tag[2:] for tag in tags for prefix in ("B-", "I-")}
 
     def encode(self, rows: list[dict[str, Any]], labels: list[str]) -> dict[str, Any]:
-        """`input_ids`, and as many labels: the tag's number on a word's first token, IGNORED elsewhere."""
-        encoded = self._tokenise([row["tokens"] for row in rows])
+        """`input_ids`, and as many labels: the tag's number on an own word's first token, IGNORED elsewhere."""
         number = {name: i for i, name in enumerate(labels)}
-        aligned = [_align(encoded.word_ids(i), [number[tag] for tag in row["tags"]]) for i, row in enumerate(rows)]
+        around = self._contexts(rows)
+        words = [[*before, *row["tokens"], *after] for row, (before, after) in zip(rows, around, strict=True)]
+        asked = [
+            [*[IGNORED] * len(before), *(number[tag] for tag in row["tags"]), *[IGNORED] * len(after)]
+            for row, (before, after) in zip(rows, around, strict=True)
+        ]
+        encoded = self._tokenise(words)
+        aligned = [_align(encoded.word_ids(i), numbers) for i, numbers in enumerate(asked)]
         return {"input_ids": column(encoded["input_ids"]), "label": column(aligned)}
+
+    def _contexts(self, rows: list[dict[str, Any]]) -> list[tuple[list[str], list[str]]]:
+        """What fits of the words before and after each row."""
+        if not self.context:
+            return [([], [])] * len(rows)
+        # Words that are given one by one are tokenised one by one: a word takes the same tokens wherever it stands.
+        words = list({word for row in rows for name in ("tokens", *self._around) for word in row[name]})
+        alone = self._tokenise([[word] for word in words], whole=True)["input_ids"]
+        sizes = {word: len(ids) for word, ids in zip(words, alone, strict=True)}
+        room = self.max_tokens - tokenizer(self.backbone).num_special_tokens_to_add()
+        return [fitting(row, sizes, room) for row in rows]
 
     def read(self, texts: list[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
         """Tokens of texts to be answered, each with the characters [start, end) of its word; (0, 0) if special.
@@ -111,10 +144,13 @@ class TokenClassification(Imbalanced, PerToken):
         ]
         return list(zip(encoded["input_ids"], places, strict=True))
 
-    def _tokenise(self, sentences: list[list[str]]) -> Any:
+    def _tokenise(self, sentences: list[list[str]], whole: bool = False) -> Any:
+        """Cut at `max_tokens`, with special tokens; or `whole`, and without them."""
         loaded = tokenizer(self.backbone)
         if needs_blank(loaded):
             sentences = [[f" {word}" for word in words] for words in sentences]
+        if whole:
+            return loaded(sentences, is_split_into_words=True, add_special_tokens=False, verbose=False)
         return loaded(sentences, is_split_into_words=True, truncation=True, max_length=self.max_tokens)
 
     def fingerprint(self) -> dict[str, Any]:
@@ -200,6 +236,10 @@ class TokenClassification(Imbalanced, PerToken):
                 entities.append({"start": start, "end": end, "label": tag[2:], "score": float(scores[token].max())})
             open_label = tag[2:] if tag != "O" else ""
         return {"entities": [{"text": text[e["start"] : e["end"]], **e} for e in entities]}
+
+
+def _changed(words: list[str], change: Callable[[str], str]) -> list[str]:
+    return [new if new.strip() else old for old, new in zip(words, map(change, words), strict=True)]
 
 
 def _align(word_ids: list[int | None], numbers: list[int]) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ SECTIONS = {
     "one label": SequenceClassificationSection(type="sequence-classification"),
     "labels": SequenceClassificationSection(type="sequence-classification", multi_label=True, separator=";"),
     "tags": TokenClassificationSection(type="token-classification"),
+    "tags in context": TokenClassificationSection(type="token-classification", context=2, document="document"),
     "numbers": RegressionSection(type="regression", targets=["load", "price"]),
     "numbers with last": RegressionSection(type="regression", targets=["load"], last=["price"]),
     "texts": CausalLmSection(type="causal-lm", text="text"),
@@ -40,7 +42,7 @@ VOCABULARY = """
     text label query document group tokens tags load price prompt response messages max_tokens
     is has have are not null empty expected a an or of no in within too under as to that
     unknown role NUL character UTF-8 list fraction number large finite many words tag IOB2 message without content
-    control token the model assistant nothing learn str int float bool dict NoneType
+    control token the model assistant nothing learn missing str int float bool dict NoneType
 """
 
 # What a JSON document can hold, lone surrogates included.
@@ -128,7 +130,8 @@ def test_a_change_reaches_every_text_and_nothing_else(
 def _texts(fields: dict[str, Any]) -> list[str]:
     """Every text of clean fields, whatever the task."""
     plain = [fields[name] for name in ("text", "query", "document", "prompt", "response") if name in fields]
-    return [*plain, *fields.get("tokens", []), *(message["content"] for message in fields.get("messages", []))]
+    lists = [fields.get(name, []) for name in ("tokens", "before", "after")]
+    return [*plain, *chain(*lists), *(message["content"] for message in fields.get("messages", []))]
 
 
 def test_a_word_that_a_change_would_empty_stays_with_its_tag(tasks: dict[str, Encoder]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gb_ray.corpus.encoder import Reject
@@ -55,13 +55,15 @@ class OpenSource:
         found = [(entry.input.file, entry.fingerprint) for entry in self.files]
         return [SourceFile(uri=file.uri, bytes=file.size, fingerprint=print) for file, print in found]
 
-    def pieces(self) -> list[OpenPiece]:
-        """What tasks read; together, in order, all its rows."""
-        return [
-            OpenPiece(entry, piece)
-            for entry in self.files
-            for piece in FORMATS[entry.input.format].pieces(entry.input.file)
-        ]
+    def pieces(self, whole_files: bool = False) -> list[OpenPiece]:
+        """What tasks read; together, in order, all its rows. No file is cut where rows need those beside them."""
+        found = []
+        for entry in self.files:
+            pieces = FORMATS[entry.input.format].pieces(entry.input.file)
+            if whole_files:
+                pieces = [replace(pieces[0], stop=pieces[-1].stop)]
+            found += [OpenPiece(entry, piece) for piece in pieces]
+        return found
 
     def rows(self, of: OpenPiece) -> Rows:
         """(number in the file, row or why it is none)."""

@@ -96,7 +96,7 @@ def _first_of_each(table: pa.Table) -> tuple[Any, int]:
     first = np.concatenate([np.ones(min(1, len(ids)), bool), ids[1:] != ids[:-1]])
     kept = np.maximum.accumulate(np.where(first, np.arange(len(ids)), 0)) if len(ids) else np.empty(0, int)
     again = np.flatnonzero(~first)
-    place = ("id", "source", "row", "split", "language", "key", "bands")
+    place = ("id", "source", "row", "split", "language", "key", "bands", "before", "after")
     fields = [name for name in table.column_names if name not in place]
     others, stayed = (table.take(pa.array(rows)).select(fields).to_pylist() for rows in (again, kept[again]))
     return first, sum(one != other for one, other in zip(others, stayed, strict=True))

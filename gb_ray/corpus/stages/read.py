@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from bisect import bisect
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from gb_ray.corpus.sources.moment import moment
 from gb_ray.corpus.sources.source import OpenPiece, OpenSource
 from gb_ray.corpus.stages import tables
 from gb_ray.corpus.stages.excerpt import excerpt
+from gb_ray.corpus.stages.neighbours import Neighbours
 from gb_ray.corpus.stages.stage import Result
 
 CHUNK_ROWS = 1024
@@ -91,6 +93,9 @@ class _PieceReader:
         self.bytes = 0
         self.pending: list[pa.Table] = []
         self.left_out = (folder / LEFT_OUT).open("w", encoding="utf-8")
+        self.neighbours = Neighbours(reading.encoder.context) if reading.encoder.context else None
+        self.left: list[int] = []  # the numbers of the rows left out of this chunk
+        self.left_before = 0  # of the chunks before it, how many
 
     def take(self, chunk: list[tuple[int, Row | Reject]]) -> None:
         """Clean some rows."""
@@ -111,14 +116,17 @@ class _PieceReader:
         outcomes = self.cleaner.clean([row for _, row, _ in usable])
         for (number, row, key), outcome in zip(usable, outcomes, strict=True):
             if isinstance(outcome, tuple):
-                kept.append(self._row(number, key, outcome))
+                kept.append(self._row(number, key, outcome) | self._document(row))
             else:
                 self._leave("dropped" if isinstance(outcome, Dropped) else "quarantined", number, outcome, row)
-        if kept:
-            self._keep(kept)
+        self._keep(self._surrounded(kept))
+        self.left_before += len(self.left)
+        self.left = []
 
     def finish(self) -> Result:
         """Write what is pending. Returns the tally."""
+        if self.neighbours:
+            self._keep(self.neighbours.end())
         self._flush()
         self.left_out.close()
         counts = {what: self.counts[what] for what in ("read", "filtered", "quarantined", "dropped", "kept")}
@@ -143,7 +151,27 @@ class _PieceReader:
             row["text"] = encoder.text(fields)
         return row
 
+    def _document(self, row: Row) -> dict[str, str]:
+        column = self.reading.encoder.document
+        return {} if column is None else {"document": str(row[column])}  # as groups are compared: see split_key
+
+    def _surrounded(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The rows whose neighbours are known by now.
+
+        A row that is left out, unreadable or unwanted as it is, is no neighbour, and no row sees what is beyond it;
+        rows that the recipe's `where` filters are as if the file did not have them.
+        """
+        if not self.neighbours:
+            return rows
+        left, found = sorted(self.left), []
+        for row in rows:
+            border = self.left_before + bisect(left, row["row"])
+            found += self.neighbours.add(row, (row.get("document"), border))
+        return found
+
     def _keep(self, rows: list[dict[str, Any]]) -> None:
+        if not rows:
+            return
         table = pa.Table.from_pylist(rows, self.schema)
         near = self.reading.section.duplicates
         if near.near != "keep":
@@ -168,6 +196,7 @@ class _PieceReader:
     def _leave(self, step: str, number: int, why: Reject | Dropped, row: Row) -> None:
         self.counts[step] += 1
         self.reasons[str(why)] += 1
+        self.left.append(number)
         file = self.reading.piece.opened.input.file
         place = {"source": self.reading.source.section.uri, "file": file.uri, "row": number}
         shown = excerpt(row, self.reading.section.clean.personal)

@@ -18,7 +18,10 @@ class Format(Protocol):
     """How files of one kind are read."""
 
     def pieces(self, file: File) -> list[Piece]:
-        """How a file is cut for several tasks: together, in order, they give its rows."""
+        """How a file is cut for several tasks: together, in order, they give its rows.
+
+        So does the one piece from where the first of them starts to where the last stops.
+        """
 
     def rows(self, piece: Piece) -> Rows:
         """(number, row or why it is none); numbers rise, counted from 0 in the file."""

@@ -39,7 +39,7 @@ def columns(file: File) -> list[str]:
 
 
 def rows(piece: Piece) -> Rows:
-    """(number, row) in order; all pieces are those that `pieces` gave."""
+    """(number, row) in order; `piece` says where it stops, as all that `pieces` gives do."""
     file = _open(piece.file)
     first = 0
     for group in range(file.metadata.num_row_groups):
