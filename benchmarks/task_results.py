@@ -1,13 +1,13 @@
 """What the recipes reach on their test splits, over several seeds, beside what others reach on the same rows.
 
-    python benchmarks/task_results.py RECIPE [--seeds 5] [--at-once 1] [--home DIR] [--json FILE] [KEY=VALUE ...]
+    python benchmarks/task_results.py [RECIPE] [--seeds 5] [--at-once 1] [--home DIR] [--json FILE] [KEY=VALUE ...]
 
-RECIPE is a name in jobs/recipes: intents, feedback, topics, entities, grid_load, translations. Each seed is one
-`gb finetune` on the benchmark's Ray, and the corpus is built once. With `--at-once 2 train.workers=1` two cores train
-two seeds: the same global batches, with nothing to send between workers. The peers learn from the very rows of the
-corpus' train split and answer those of its test split: texts: scikit-learn's TF-IDF of words and pairs (topics: of up
-to four characters, which other languages share) with logistic regression; grid load: the load a day before (what a
-forecaster has without a model), and scikit-learn's gradient boosting on the same columns as numbers, that of the day
+RECIPE is a name in jobs/recipes: intents (if none is given), feedback, topics, entities, grid_load, translations. Each
+seed is one `gb finetune` on the benchmark's Ray, and the corpus is built once. With `--at-once 2 train.workers=1` two
+cores train two seeds: the same global batches, with nothing to send between workers. The peers learn from the very rows
+of the corpus' train split and answer those of its test split. Texts: scikit-learn's TF-IDF of words and pairs (topics:
+of up to four characters, which other languages share) with logistic regression. Grid load: the load a day before (what
+a forecaster has without a model), and scikit-learn's gradient boosting on the same columns as numbers, that of the day
 before included. For entities the peer is Trainer, in benchmarks/train_speed.py, which trains both on the same batches.
 The interval is that of the mean over seeds, by the t distribution.
 """
@@ -152,7 +152,7 @@ def spread(values: list[float]) -> str:
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("recipe", choices=MAIN)
+    parser.add_argument("recipe", choices=MAIN, nargs="?", default="intents")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--at-once", type=int, default=1, help="seeds that are trained at the same time")
     parser.add_argument("--home", type=Path, default=Path.home() / ".gb_ray")

@@ -1,6 +1,6 @@
 """What ending trials early saves, and what it costs: a search with ASHA beside the same search without early ends.
 
-    python benchmarks/tune_cost.py --data ../shared/data/banking77 --home DIR [--trials 16] [--seconds 0] [--json FILE]
+    python benchmarks/tune_cost.py [--data DIR] [--home DIR] [--trials 16] [--seconds 0] [--json FILE]
 
 Both are `gb tune` over the same space, with the same seed, of MiniLM on every fifth row of BANKING77. After `--seconds`
 the search is stopped; the same command goes on from there, as it does after a kill. Cost is in steps, and in seconds
@@ -101,8 +101,8 @@ def figures(account: dict[str, Any]) -> dict[str, Any]:
 def main() -> None:
     """Search twice, print, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared/data/banking77")
+    parser.add_argument("--home", type=Path, default=Path.home() / ".gb_ray/tune_cost")
     parser.add_argument("--trials", type=int, default=16)
     parser.add_argument("--seconds", type=float, default=0)
     parser.add_argument("--json", type=Path)
