@@ -33,8 +33,7 @@ def alone(task: str, folder: Path) -> Path:
     """The recipe of one of the tasks."""
     content = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
     sources = [source for source in content["corpus"]["sources"] if source.pop("task") == task]
-    # How often its rows are seen is a matter of several.
-    content["corpus"]["sources"] = [{key: one for key, one in source.items() if key != "weight"} for source in sources]
+    content["corpus"]["sources"] = sources
     content["tasks"] = {task: content["tasks"][task]}
     content["train"].pop("balance")
     content["name"], content["registry"] = f"alone_{task}", {"policy": str(folder / "policy.yaml")}
