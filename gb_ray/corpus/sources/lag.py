@@ -69,6 +69,8 @@ class Lags:
         That is for a row without a time, and for one with a column of a lag's name, which only a file of JSON lines or
         of a bucket can have: not all of it is looked at before the build.
         """
+        if not self.lags:  # most sources have none, and every row comes by here
+            return row
         found = dict(row)
         for name, lag in self.lags.items():
             if name in row:
