@@ -36,6 +36,8 @@ def alone(task: str, folder: Path) -> Path:
     content["corpus"]["sources"] = sources
     content["tasks"] = {task: content["tasks"][task]}
     content["train"].pop("balance")
+    if content["tasks"][task]["type"] == "token-classification":
+        content["model"].pop("pooler")  # its head reads the tokens
     content["name"], content["registry"] = f"alone_{task}", {"policy": str(folder / "policy.yaml")}
     (folder / "policy.yaml").write_text("{}")
     path = folder / f"alone_{task}.yaml"

@@ -98,6 +98,16 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _a_pooler_is_read(self) -> Recipe:
+        of_texts = any(section.type in ("sequence-classification", "regression") for section in self.tasks.values())
+        if self.model.pooler == "identity" and not of_texts:
+            raise ValueError(
+                "model.pooler: identity is for heads that read a pooler, those of sequence-classification and "
+                "regression, and no task here is one; leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _an_embedding_can_be_learnt(self) -> Recipe:
         if any(section.type == "embedding" for section in self.tasks.values()):
             if self.train.batch < 2:

@@ -262,6 +262,14 @@ def test_a_column_of_documents_goes_with_context() -> None:
     assert said == "r.yaml: tasks.topic: document: goes with context above 0, and with nothing else"
 
 
+def test_a_pooler_that_no_head_reads_is_refused() -> None:
+    content = with_key(["tasks", "topic"], {"type": "token-classification"})
+    content["model"]["pooler"] = "identity"
+    assert refusal(content).startswith("r.yaml: model.pooler: identity is for heads that read a pooler")
+    content["tasks"]["topic"] = {"type": "regression", "targets": ["load"]}
+    assert parse(content, [], "r").model.pooler == "identity"
+
+
 def two_tasks() -> dict[str, Any]:
     """SMALL with a second task, and a source for each."""
     content = copy.deepcopy(SMALL)

@@ -34,12 +34,18 @@ def evaluate(
 
     `make_model` travels to the tasks; a model does not. Ray must be up. The same model, split and layout give the same
     logits on every machine with the same libraries, so another process can reproduce the numbers. `task` is prepared.
-    Raises UserError when the corpus has no such split.
+    Raises UserError when the corpus has no such split, and what `make_model` refuses.
     """
     if split not in corpus.manifest.splits:
         raise UserError(f"{corpus.uri}: no split {split!r}; it has {', '.join(corpus.manifest.splits)}")
     workers = min(workers, 1 + corpus.manifest.splits[split].samples // WORTH_A_TASK)
-    shares = ray.get([_score.remote(make_model, task, corpus.folder, split, w, workers) for w in range(workers)])
+    going = [_score.remote(make_model, task, corpus.folder, split, w, workers) for w in range(workers)]
+    try:
+        shares = ray.get(going)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, UserError):  # Ray would show where in the code it was raised
+            raise error.cause from None
+        raise
     scored: Scored = sorted((entry for share, _ in shares for entry in share), key=lambda entry: entry[0])
     expected = corpus.manifest.splits[split].samples
     if len({entry[0] for entry in scored}) != expected or len(scored) != expected:
