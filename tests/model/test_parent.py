@@ -37,12 +37,14 @@ def model(exported: dict[str, Path], tmp_path: Path) -> Path:
 
 
 def recipe(backbone: Path, task: dict[str, Any] | None = None, **train: Any) -> Recipe:
+    task = task or {"type": "sequence-classification"}
+    pooler = {} if task["type"] == "token-classification" else {"pooler": "identity"}
     return Recipe.model_validate(
         {
             "name": "later",
             "corpus": {"sources": [{"uri": "none.jsonl"}]},
-            "tasks": {"topic": task or {"type": "sequence-classification"}},
-            "model": {"path": str(backbone), "max_tokens": 32, "pooler": "identity"},
+            "tasks": {"topic": task},
+            "model": {"path": str(backbone), "max_tokens": 32, **pooler},
             "train": train,
         }
     )
