@@ -17,6 +17,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import torch
 import yaml
 from task_results import ROOT, finetune, one_ray
@@ -64,11 +65,9 @@ def serving(together: Path, apart: list[Path], texts: list[str]) -> tuple[float,
 
 def texts_of(home: Path, digest: str) -> list[str]:
     """Some of the test split's texts."""
-    import pyarrow.parquet as pq
-
     corpus = Corpus.find(home, digest)
-    shard = corpus.path / corpus.manifest.splits["test"].shards[0].path
-    return [str(text) for text in pq.read_table(shard, columns=["text"])["text"].to_pylist()[: TEXTS // 3]]
+    rows = pq.read_table(corpus.path / corpus.manifest.splits["test"].shards[0].path).slice(0, TEXTS // 3).to_pylist()
+    return [row["text"] if "text" in row else " ".join(row["tokens"]) for row in rows]
 
 
 def main() -> None:
