@@ -37,17 +37,7 @@ def quickstart(
     require_free(recipe.serve.host, recipe.serve.port)
     account = finetune(inputs, home, tracking, progress, reuse=True)
     outcome = promote(recipe.name, account["model"]["version"], home, tracking, inputs.policy, progress)
-    result = {
-        "corpus": account["corpus"],
-        "run_id": account["run_id"],
-        "page": account["page"],
-        "metrics": {"before": account["before"], "after": account["metrics"]},
-        **{name: account[name] for name in ("intervals", "compared", "calibration", "slices")},
-        "model": account["model"],
-        "gate": {"passed": outcome["gate"]["passed"], "checks": outcome["gate"]["checks"]},
-        "ledger": outcome["ledger"],
-        "endpoint": {"url": None, "answers": []},
-    }
+    result = told(account, outcome)
     if outcome["gate"]["passed"]:
         with progress.stage("serve"):
             model = f"models:/{recipe.name}@champion"
@@ -61,6 +51,21 @@ def quickstart(
         finally:
             running.stop()
     return result | {"seconds": progress.seconds}
+
+
+def told(account: dict[str, Any], outcome: dict[str, Any]) -> dict[str, Any]:
+    """What is printed of a run's account and of what its promotion came to; nothing is served yet."""
+    return {
+        "corpus": account["corpus"],
+        "run_id": account["run_id"],
+        "page": account["page"],
+        "metrics": {"before": account["before"], "after": account["metrics"]},
+        **{name: account[name] for name in ("intervals", "compared", "calibration", "slices", "pace")},
+        "model": account["model"],
+        "gate": {"passed": outcome["gate"]["passed"], "checks": outcome["gate"]["checks"]},
+        "ledger": outcome["ledger"],
+        "endpoint": {"url": None, "answers": []},
+    }
 
 
 def _ask(url: str, name: str) -> list[dict[str, Any]]:

@@ -12,8 +12,9 @@ import pytest
 from helpers import gb_json
 
 from gb_ray.measure.table import after_lines
-from gb_ray.report import charts, report
-from gb_ray.report.energy import WATTS_A_CORE, energy, told
+from gb_ray.quickstart import summary, told
+from gb_ray.report import charts, energy, report
+from gb_ray.report.energy import WATTS_A_CORE
 from gb_ray.report.facts import facts
 from gb_ray.section import UserError
 from gb_ray.train.run import Run, create
@@ -104,19 +105,19 @@ def test_the_worst_come_first_and_all_answers_are_counted(run: Run) -> None:
 
 def test_steps_done_again_are_energy_wasted() -> None:
     spent = {"compute": 300.0, "lost": 60.0, "restart": 999.0, "away": 999.0, "paused": 999.0}
-    found = energy(spent, 2, [None])
+    found = energy.energy(spent, 2, [None])
     assert found["core_seconds"] == 720 and not found["measured"]
     assert found["wh"] == pytest.approx(720 * WATTS_A_CORE / 3600)
     assert found["wasted"] == pytest.approx(found["wh"] / 6, abs=1e-3)
-    assert "estimate" in told(found)
+    assert "estimate" in energy.told(found)
 
 
 def test_energy_is_what_was_measured_if_every_life_was() -> None:
     spent = {"compute": 30.0, "lost": 10.0}
-    found = energy(spent, 2, [3600.0, 7200.0])
+    found = energy.energy(spent, 2, [3600.0, 7200.0])
     assert (found["measured"], found["wh"], found["wasted"]) == (True, 3, 0.75)
-    assert "estimate" not in told(found)
-    assert not energy(spent, 2, [3600.0, None])["measured"]
+    assert "estimate" not in energy.told(found)
+    assert not energy.energy(spent, 2, [3600.0, None])["measured"]
 
 
 def test_a_run_that_is_not_done_has_no_report(tmp_path: Path) -> None:
@@ -142,6 +143,14 @@ def test_the_table_on_the_terminal_has_the_same_figures(run: Run) -> None:
     assert any("calibration error" in line for line in lines)
     assert "  answers 180 texts/s, 1,800 tokens/s a core; 0.056 J a text, an estimate" in lines
     assert "answered 180 texts/s" in (run.path / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_quickstart_shows_the_same_figures(run: Run, tmp_path: Path) -> None:
+    account = run.state["account"] | {"page": "sqlite:///runs"}
+    account["model"] |= {"weights_sha256": "f" * 64}
+    outcome = {"gate": {"passed": False, "checks": []}, "ledger": {"size": 1, "head": "0" * 64}}
+    screen = summary(told(account, outcome) | {"seconds": {"train": 9.0}}, "topics", tmp_path / "r.yaml", tmp_path)
+    assert set(after_lines(account)) <= set(screen)
 
 
 @pytest.mark.parametrize(
