@@ -52,8 +52,9 @@ def against_lines(account: dict[str, Any]) -> list[str]:
         rows = [["", "A", "B", "B less A", "95 % interval", "p", "better"]]
         rows += [[f"  {name}", *_both(one)] for name, one in found.items()]
         lines += [f"{task} on {split}", *columns(rows)]
-        for model, pace in (("A", "against_pace"), ("B", "pace")):
-            lines += [f"  {model}:{line}" for line in _pace(account[pace][split][task])]
+        for model, its in (("A", "against_pace"), ("B", "pace")):
+            if told := account[its][split][task]:
+                lines.append(f"  {model} answers {pace(told)}")
         slices = account["compared_slices"][split][task]
         decided = [one for one in slices if one["better"]]
         wins = ", ".join(f"{model.upper()} in {sum(one['better'] == model for one in decided)}" for model in "ab")
