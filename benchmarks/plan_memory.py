@@ -69,7 +69,7 @@ def recipe_of(case: dict[str, Any], backbone: Path) -> Any:
     from gb_ray.recipe import Recipe
 
     train = {key: value for key, value in case.items() if key not in ("size", "freeze_embeddings")}
-    defaults = {"epochs": 1, "batch": BATCH, "precision": "bf16", "workers": 1, "checkpoint": {"every": 1000}}
+    defaults = {"epochs": 1, "batch": BATCH, "precision": "auto", "workers": 1, "checkpoint": {"every": 1000}}
     freeze = {"freeze_embeddings": case.get("freeze_embeddings", False)}
     return Recipe.model_validate(
         {

