@@ -72,8 +72,10 @@ class Recipe(Section):
                 f"train.early_stop.metric: {early.metric!r} is of no task; of several it is TASK.METRIC, "
                 f"{next(iter(self.tasks))}.loss for one"
             )
-        if several and (self.model.adapter or self.model.trained != "all"):
-            raise ValueError("model: adapter and trained are of one task; several tasks train the backbone they share")
+        if several and self.model.adapter and self.model.adapter.export == "adapter":
+            raise ValueError(
+                "model.adapter.export: adapter is of one task; several tasks are exported with it merged: write merged"
+            )
         return self
 
     @model_validator(mode="after")

@@ -296,6 +296,10 @@ def two_tasks() -> dict[str, Any]:
             "train.early_stop={metric: macro_f1}",
             "r.yaml: train.early_stop.metric: 'macro_f1' is of no task; of several it is TASK.METRIC, topic",
         ),
+        (
+            "model.adapter={export: adapter}",
+            "r.yaml: model.adapter.export: adapter is of one task; several tasks are exported with it merged",
+        ),
         ("tasks.Big={type: sequence-classification}", "r.yaml: tasks.Big: of several tasks each needs a name of a-z"),
     ],
 )

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from gb_ray.model import load, package, packing
+from gb_ray.model import adapter, load, package, packing, trained
 from gb_ray.model.hollow import Hollow
 from gb_ray.model.section import ModelSection
 from gb_ray.section import UserError
@@ -165,13 +165,14 @@ def hollow(
 ) -> Hollow:
     """The model of several tasks, or of one that one's own, its pretrained tensors not yet read.
 
-    Each head is the one that its task would begin with alone.
+    Each head is the one that its task would begin with alone. What is frozen and adapted is so in the model of all.
     """
+    if len(tasks) == 1:
+        return load.hollow(section, tasks[0], labels[0], seed)
+    plain = section.model_copy(update={"trained": "all", "freeze_embeddings": False, "adapter": None})
     found = [
-        load.hollow(suited(section, task, tasks), task, names, seed) for task, names in zip(tasks, labels, strict=True)
+        load.hollow(suited(plain, task, tasks), task, names, seed) for task, names in zip(tasks, labels, strict=True)
     ]
-    if len(found) == 1:
-        return found[0]
     # With the parameter, which keeps its id from being that of another.
     places = {
         id(parameter): (one.places[name], parameter)
@@ -180,8 +181,16 @@ def hollow(
         if name in one.places
     }
     model = Several([one.model for one in found], learns_balance)
+    drawn = trained.head(model)
+    if places:
+        drawn |= {name for name, parameter in model.named_parameters() if id(parameter) not in places}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        load.limit(model, section, drawn)
     named = {name: places.get(id(parameter)) for name, parameter in model.named_parameters()}
-    return Hollow(model, {name: place[0] for name, place in named.items() if place})
+    whole = Hollow(model, {name: place[0] for name, place in named.items() if place})
+    adapter.measure(model, whole.read)
+    return whole
 
 
 def suited(section: ModelSection, task: Task, tasks: Iterable[Task]) -> ModelSection:

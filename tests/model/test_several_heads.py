@@ -11,10 +11,11 @@ import transformers
 from test_packing import LOCAL, SIZE, TEXTS, TOKENS, WITHOUT_DROPOUT, worst
 from transformers import AutoConfig, AutoModel
 
-from gb_ray.model import load, package, packing, several
+from gb_ray.model import adapter, load, package, packing, several
 from gb_ray.model.attention import Segments
+from gb_ray.model.hollow import Hollow
 from gb_ray.model.predictor import Predictor
-from gb_ray.model.section import ModelSection
+from gb_ray.model.section import AdapterSection, ModelSection
 from gb_ray.model.several import Owners, Several
 from gb_ray.section import UserError
 from gb_ray.tasks.section import SequenceClassificationSection, TaskSection, TokenClassificationSection
@@ -163,6 +164,58 @@ def test_heads_begin_as_they_would_alone(backbone: Path) -> None:
     for head, task, names in zip(model.heads, tasks, labels, strict=True):
         alone: Any = load.new(section, task, names, 3)
         assert torch.equal(head.classifier.weight, alone.classifier.weight)
+
+
+def shared(backbone: Path, **what: Any) -> Hollow:
+    """The model of three tasks, of which only some is trained."""
+    section = ModelSection(path=str(backbone), dropout=0.0, **what)
+    tasks = [make(section, str(backbone), 32) for section, _ in SECTIONS.values()]
+    return several.hollow(section, tasks, [names for _, names in SECTIONS.values()], 3)
+
+
+def learnt(model: torch.nn.Module) -> set[str]:
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def test_what_is_frozen_is_so_for_all_tasks(backbone: Path) -> None:
+    heads = {f"heads.{number}.classifier.{part}" for number in range(3) for part in ("weight", "bias")}
+    heads |= {"backbone.pooler.dense.weight", "backbone.pooler.dense.bias"}
+    assert learnt(shared(backbone, trained="head").model) == heads
+    last = learnt(shared(backbone, trained=1).model)
+    assert heads < last and {name.split(".")[3] for name in last - heads if ".layer." in name} == {"1"}
+    assert learnt(shared(backbone, trained=["backbone.encoder.layer.0.*"]).model).isdisjoint(heads)
+    everything = {name for name, _ in shared(backbone).model.named_parameters()}
+    assert everything - learnt(shared(backbone, freeze_embeddings=True).model) == {
+        "backbone.embeddings.word_embeddings.weight"
+    }
+
+
+@pytest.mark.parametrize("kind", ["lora", "dora", "ia3"])
+def test_an_adapter_is_beside_the_backbone_that_tasks_share(backbone: Path, kind: str) -> None:
+    hollow = shared(backbone, adapter=AdapterSection(type=kind))
+    model = hollow.filled()
+    names = learnt(model)
+    mark = "ia3_" if kind == "ia3" else "lora_"
+    assert {name.split(".")[0] for name in names} == {"backbone", "heads"}
+    # The pooler of this backbone is in no file: it is as new as a head.
+    assert all(mark in name or ".pooler." in name for name in names if name.startswith("backbone."))
+    rows, owners = padded([torch.arange(2, 2 + length) for length in LENGTHS]), Owners.of([[1, 3], [0], [2]])
+    plain = shared(backbone).filled().eval()
+    before = plain(owners=owners, **rows).logits
+    for logits, wanted in zip(model.eval()(owners=owners, **rows).logits, before, strict=True):
+        assert worst(logits, wanted) < 1e-5
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for name in names:
+            parameter = model.get_parameter(name)
+            parameter.add_(torch.randn_like(parameter) / 10)
+    expected = model(owners=owners, **rows).logits
+    assert all(worst(logits, old) > 1e-3 for logits, old in zip(expected, before, strict=True))
+    weights = ((name, parameter.detach()) for name, parameter in model.named_parameters())
+    merged = dict(adapter.merged(weights, shared(backbone, adapter=AdapterSection(type=kind)).model))
+    plain.load_state_dict(merged)
+    for logits, wanted in zip(plain(owners=owners, **rows).logits, expected, strict=True):
+        assert worst(logits, wanted) < 1e-4
 
 
 def test_a_directory_without_a_head_is_refused(directory: Path, tmp_path: Path) -> None:

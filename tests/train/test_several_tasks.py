@@ -19,6 +19,7 @@ from gb_ray.corpus.corpus import Corpus
 from gb_ray.corpus.reading.reader import Reader
 from gb_ray.model import load, package, several
 from gb_ray.model.predictor import Predictor
+from gb_ray.model.section import AdapterSection
 from gb_ray.recipe import Recipe
 from gb_ray.tasks.task import make
 from gb_ray.train import loop
@@ -137,6 +138,23 @@ def test_a_run_exports_one_backbone_that_opens_by_itself_and_a_head_a_task(job: 
         "topics": {"label", "probabilities"},
         "numbers": {"values"},
     }
+
+
+@pytest.mark.parametrize("zero", [0, pytest.param(3, marks=pytest.mark.chaos)])
+def test_tasks_that_share_an_adapter_are_exported_with_it_merged(job: Job, zero: int, tmp_path: Path) -> None:
+    from transformers import AutoModel
+
+    (tmp_path / "run.json").write_text((job.run / "run.json").read_text())
+    section = job.recipe.model.model_copy(update={"adapter": AdapterSection(targets=["query"])})
+    adapted = replace(job, recipe=job.recipe.model_copy(update={"model": section}), run=tmp_path, zero=zero)
+    processes.run(2, loop.train, adapted)
+    before = AutoModel.from_pretrained(job.recipe.model.path).state_dict()
+    after = AutoModel.from_pretrained(tmp_path / "model").state_dict()
+    moved = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert {name for name in moved if not name.startswith("pooler.")} == {
+        f"encoder.layer.{number}.attention.self.query.weight" for number in range(2)
+    }
+    Predictor(tmp_path / "model")  # its heads are there
 
 
 @pytest.mark.parametrize("zero", [pytest.param(0, marks=pytest.mark.chaos), 3])
