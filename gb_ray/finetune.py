@@ -110,7 +110,7 @@ def promote(
         return scores.joined(scores.metrics(found)[policy.split])
 
     with progress.stage("gate"):
-        outcome = promote_version(tracking, home, version, policy, metrics_of)
+        outcome = promote_version(tracking, home, version, policy, metrics_of, several=len(corpora) > 1)
     ledger = Ledger(home, name).verify()
     moved = f"is version {number}" if outcome.gate.passed else f"stays, version {number} was refused"
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,14 @@ def test_a_metric_that_the_validation_split_does_not_have_is_refused_with_those_
             metric.chosen(wanted, tasks, corpora, "r.yaml")
     alone = {"topic": corpora["topic"]}
     assert metric.chosen(None, {"topic": tasks["topic"]}, alone, "r.yaml") == "accuracy"
-    assert (metric.direction("accuracy"), metric.direction("topic.loss")) == (1, -1)
+
+
+def test_the_best_trial_has_the_least_error_whatever_its_target_is_called(tmp_path: Path, backbone: Path) -> None:
+    alone = small_search(tmp_path, backbone)
+    several = replace(alone, recipe=alone.recipe.model_copy(update={"tasks": dict.fromkeys(("topic", "air"), None)}))
+    found = {metric: replace(alone, metric=metric).better for metric in ("accuracy", "loss", "mae_pm2.5", "r2_pm2.5")}
+    assert found == {"accuracy": 1, "loss": -1, "mae_pm2.5": -1, "r2_pm2.5": 1}
+    assert [replace(several, metric=f"air.{metric}").better for metric in found] == list(found.values())
 
 
 def test_without_rows_to_measure_on_there_is_no_search(tmp_path: Path, backbone: Path) -> None:
