@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import gb_ray
+from gb_ray import machine
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.inputs import Corpora, Inputs, code_digest, corpora_digest
 from gb_ray.measure import ensemble, forgetting, results, scores
@@ -147,7 +148,7 @@ def _live(
         ended = "stopped"
         raise
     except Exception as error:
-        why = str(error)
+        why = str(machine.cause(error))
         raise
     finally:
         run.update(status=ended, why=why)
