@@ -53,7 +53,7 @@ def finetune(
     if inputs.recipe.train.replay and not inputs.parent:
         raise UserError(samples.NO_PARENT)
     require_workers(inputs.recipe)
-    corpora = inputs.built(home, progress)
+    corpora = inputs.to_train_on(home, progress)
     key = inputs.key(corpora)
     name = inputs.recipe.name
     if reuse and (done := runs.find(home, name, key, finished=True)):
