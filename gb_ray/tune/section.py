@@ -54,5 +54,7 @@ class SearchSection(Section):
     metric: str | None = Field(None, description="Of the validation split, as TASK.METRIC if there are several tasks.")
     trials: int = Field(16, ge=1)
     parallel: int = Field(1, ge=1, description="Trials at once: a process, a CPU and maybe a GPU each.")
-    space: dict[str, Values] = Field(min_length=1, description="Keys of train, model and tasks, such as train.lr.")
+    space: dict[str, Values] = Field(
+        min_length=1, description="Keys of train and model, such as train.lr, or tasks.NAME.weight or .label_smoothing."
+    )
     asha: AshaSection = AshaSection()
