@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -97,8 +98,8 @@ def test_a_target_that_is_no_number_is_told_with_its_row_file_and_value(
     assert f'row 0 of {file} for one: {{"text": "calm and warm 0", "load": "a lot"}}' in said
 
 
-def test_a_label_that_only_the_test_split_has_is_refused_before_training(
-    refusal: Refusal, ray_up: str, tmp_path: Path
+def test_a_label_that_only_the_test_split_has_is_refused_before_training_and_told_where_a_model_is_measured(
+    refusal: Refusal, ray_up: str, backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [{"text": f"wind and sun {i}", "label": "ab"[i % 2]} for i in range(40)]
     test = [{"text": "a well", "label": "water"}, {"text": "wind", "label": "a"}]
@@ -106,6 +107,11 @@ def test_a_label_that_only_the_test_split_has_is_refused_before_training(
     sources += [{"uri": str(jsonl(tmp_path / "test.jsonl", test)), "split": "test"}]
     said = refusal("finetune", "RECIPE", sources=sources)
     assert "gb: tasks.topic: test asks for labels that train has no row of, once: 'water' (1); put rows of" in said
+    words = ["evaluate", exported(backbone, tmp_path / "model", False), "--recipe", str(tmp_path / "recipe.yaml")]
+    assert main([*words, "--home", str(tmp_path / "home"), "--json"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["unknown_labels"] == {"topic": {"water": 1}}
+    assert "topic: test asks for labels that the model does not have, once: 'water' (1)\n" in captured.err
 
 
 def exported(backbone: Path, path: Path, adapter: bool, **known: Any) -> str:
