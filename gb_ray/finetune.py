@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import gb_ray
+from gb_ray import machine
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.inputs import Corpora, Inputs, code_digest, corpora_digest
 from gb_ray.measure import ensemble, forgetting, results, scores
@@ -52,7 +53,7 @@ def finetune(
     if inputs.recipe.train.replay and not inputs.parent:
         raise UserError(samples.NO_PARENT)
     require_workers(inputs.recipe)
-    corpora = inputs.built(home, progress)
+    corpora = inputs.to_train_on(home, progress)
     key = inputs.key(corpora)
     name = inputs.recipe.name
     if reuse and (done := runs.find(home, name, key, finished=True)):
@@ -110,7 +111,7 @@ def promote(
         return scores.joined(scores.metrics(found)[policy.split])
 
     with progress.stage("gate"):
-        outcome = promote_version(tracking, home, version, policy, metrics_of)
+        outcome = promote_version(tracking, home, version, policy, metrics_of, several=len(corpora) > 1)
     ledger = Ledger(home, name).verify()
     moved = f"is version {number}" if outcome.gate.passed else f"stays, version {number} was refused"
     return {
@@ -147,7 +148,7 @@ def _live(
         ended = "stopped"
         raise
     except Exception as error:
-        why = str(error)
+        why = str(machine.cause(error))
         raise
     finally:
         run.update(status=ended, why=why)

@@ -19,6 +19,7 @@ from gb_ray.recipe import Recipe, load_policy
 from gb_ray.registry.section import Policy
 from gb_ray.registry.versions import Version
 from gb_ray.section import UserError
+from gb_ray.tasks import unseen
 from gb_ray.tasks.task import Task, make
 
 DECIDES = ("corpus/reading", "tasks", "model", "train")
@@ -68,6 +69,13 @@ class Inputs:
             found[task] = corpus or build.build(plan, home, progress)
             if self.parent:
                 self.parent.check_labels(found[task])
+        return found
+
+    def to_train_on(self, home: Path, progress: Progress) -> Corpora:
+        """The corpora as `built`; no label is asked for that none of them teaches. Raises UserError as `unseen` too."""
+        found = self.built(home, progress)
+        for line in unseen.check(found, self.recipe.tasks, self.parent.labels if self.parent else ()):
+            progress.say(line)
         return found
 
     def require(self, home: Path, where: str) -> Corpora:

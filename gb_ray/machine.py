@@ -128,6 +128,12 @@ def require(cpus: int, gpus: int, what: str, fix: str) -> None:
             raise UserError(f"{what} needs {need} {kind}s, this Ray has {have.get(kind, 0):g}; {fix}")
 
 
+def cause(error: Exception) -> Exception:
+    """What was raised in a task, of an error that a driver gets of it: Ray's own text is where in the code that was."""
+    ray = sys.modules.get("ray")  # without it there were no tasks, and it takes a second to import
+    return error.cause if ray and isinstance(error, ray.exceptions.RayTaskError) else error
+
+
 def has_bf16() -> bool:
     """Whether this machine computes bf16 in hardware."""
     import torch

@@ -30,17 +30,18 @@ def main(argv: list[str] | None = None) -> int:
         with redirect_stdout(sys.stderr), ExitStack() as stack:
             call = Call(args, Progress(), stack, out)
             status, account, lines = verb(call)
-    except UserError as error:
-        fail(f"gb: {error}")
-        return BAD_INPUT
     except KeyboardInterrupt as stop:
         how = str(stop) or "by a signal"
         fail(f"gb: stopped ({how}); what was started is stopped, and the same command goes on from here")
         return STOPPED
     except Exception as error:
+        why = machine.cause(error)
+        if isinstance(why, UserError):
+            fail(f"gb: {why}")
+            return BAD_INPUT
         if args.debug:
             raise
-        fail(f"gb: {type(error).__name__}: {error}")
+        fail(f"gb: {type(why).__name__}: {why}")
         return FAILED
     if account is not None:
         call.say(account, lines)

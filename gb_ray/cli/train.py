@@ -84,12 +84,16 @@ def evaluate(call: Call) -> Outcome:
     from gb_ray.inputs import corpora_digest
     from gb_ray.measure import ensemble, results
     from gb_ray.model import package
+    from gb_ray.tasks import unseen
 
     inputs, split = call.inputs, call.args.split
     versions = [resolved(call, model) for model in (call.args.model, call.args.against) if model]
     others = [resolved(call, model) for model in call.args.others]
     call.ray()
     corpora = inputs.built(call.home, call.progress)
+    unknown = unseen.of_model(package.read(versions[0].path), corpora, split)
+    for task, asked in unknown.items():
+        call.progress.say(f"{task}: {split} asks for labels that the model does not have, {unseen.shown(asked)}")
     with call.progress.stage("evaluate"):
         answering = [[versions[0], *others], *([one] for one in versions[1:])]
         workers = inputs.recipe.train.most
@@ -101,6 +105,7 @@ def evaluate(call: Call) -> Outcome:
     digest = corpora_digest({name: corpus.manifest.digest for name, corpus in corpora.items()})
     account = {"model": describe(versions[0]), "corpus": digest, **results.alone(found[0])}
     account |= {"with": [describe(one) for one in others]} if others else {}
+    account |= {"unknown_labels": unknown} if unknown else {}
     if len(versions) == 1:
         return DONE, account, table.alone_lines(account)
     account |= {"against": describe(versions[1]), **results.beside(found[1], found[0])}

@@ -123,7 +123,8 @@ class _Build:
         left_out = self._gather_left_out()
         sources = account.sources(self.plan.sources, [number for number, _ in self.readings], found)
         if problem := account.too_many(sources, found, self.section.max_quarantine):
-            raise _Refused(f"{self.plan.name}: {problem}")
+            first = account.for_one([self.out / entry.path for entry in left_out])
+            raise _Refused(f"{self.plan.name}: {problem}; {first}")
         buckets, shuffled = self._shuffle(found)
         labels, unique = bucket.tally(shuffled)
         if len(labels) == 1 and self.plan.encoder.chooses_one:

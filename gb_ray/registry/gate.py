@@ -31,22 +31,29 @@ class Gate(BaseModel):
     checks: list[Check]
 
 
-def judge(policy: Policy, candidate: dict[str, float], champion: dict[str, float] | None) -> Gate:
+def judge(
+    policy: Policy, candidate: dict[str, float], champion: dict[str, float] | None, several: bool = False
+) -> Gate:
     """Hold the candidate's metrics against the policy and the champion's (None: there is no champion yet).
 
-    Both sets of metrics must come from the same split. A metric that is missing or not a number fails its
-    check, and so does a policy that checks nothing.
+    Both sets of metrics must come from the same split; of `several` tasks their names are TASK.METRIC. A metric that is
+    missing or not a number fails its check, and so does a policy that checks nothing.
     """
     checks = [_limited(f"floor {m}", m, candidate, floor, "the floor", 1) for m, floor in policy.floors.items()]
     checks += [_limited(f"ceiling {m}", m, candidate, most, "the ceiling", -1) for m, most in policy.ceilings.items()]
-    checks += [_not_worse(metric, slack, candidate, champion) for metric, slack in policy.not_worse.items()]
+    checks += [
+        _not_worse(metric, slack, candidate, champion, sign(metric, several))
+        for metric, slack in policy.not_worse.items()
+    ]
     if not checks:
         why = "the policy has no floors, ceilings or not_worse: a gate that checks nothing lets nothing pass"
         checks = [Check(name="policy", passed=False, value=None, limit=None, why=why)]
     return Gate(passed=all(check.passed for check in checks), checks=checks)
 
 
-def _not_worse(metric: str, slack: float, candidate: dict[str, float], champion: dict[str, float] | None) -> Check:
+def _not_worse(
+    metric: str, slack: float, candidate: dict[str, float], champion: dict[str, float] | None, better: int
+) -> Check:
     name = f"not_worse {metric}"
     if champion is None:
         value, fault = _number(metric, candidate, "candidate")
@@ -55,9 +62,8 @@ def _not_worse(metric: str, slack: float, candidate: dict[str, float], champion:
     best, fault = _number(metric, champion, "champion")
     if best is None:
         return Check(name=name, passed=False, value=None, limit=None, why=f"cannot compare: {fault}")
-    worse = sign(metric.rpartition(".")[2])
-    meaning = f"the champion's {best:g} {'less' if worse > 0 else 'and'} {slack:g}"
-    return _limited(name, metric, candidate, best - worse * slack, meaning, worse)
+    meaning = f"the champion's {best:g} {'less' if better > 0 else 'and'} {slack:g}"
+    return _limited(name, metric, candidate, best - better * slack, meaning, better)
 
 
 def _limited(name: str, metric: str, candidate: dict[str, float], limit: float, meaning: str, better: int) -> Check:

@@ -39,12 +39,15 @@ class Promotion(BaseModel):
         return self.entry is not None and self.entry.action == "promote"
 
 
-def promote(tracking: Tracking, home: Path, version: Version, policy: Policy, measure: Measure) -> Promotion:
+def promote(
+    tracking: Tracking, home: Path, version: Version, policy: Policy, measure: Measure, several: bool = False
+) -> Promotion:
     """Move `champion` to `version` if it passes the gate; either way the ledger keeps the evidence.
 
     `measure` gives the metrics of the model in a directory, on the policy's split: it is asked for the
-    candidate and for the champion. Raises LedgerMoved, with nothing changed, when someone else promoted
-    meanwhile; UserError when the version is not registered or the ledger does not verify.
+    candidate and for the champion. Of `several` tasks it names them TASK.METRIC. Raises LedgerMoved, with nothing
+    changed, when someone else promoted meanwhile; UserError when the version is not registered or the ledger does not
+    verify.
     """
     if version.version is None:
         raise UserError(f"{version.path}: not registered; register it, then promote models:/{version.name}/NUMBER")
@@ -57,7 +60,7 @@ def promote(tracking: Tracking, home: Path, version: Version, policy: Policy, me
     champion = versions.by_entry(tracking, home, now) if now else None
     metrics = measure(version.path)
     champion_metrics = measure(champion.path) if champion else None
-    gate = judge(policy, metrics, champion_metrics)
+    gate = judge(policy, metrics, champion_metrics, several)
     evidence = {
         "split": policy.split,
         "policy": policy.model_dump(mode="json"),

@@ -1,14 +1,13 @@
 """The `registry:` section of a recipe, and the policy file it names."""
 
-from typing import Annotated
-
 from pydantic import Field
 
 from gb_ray.corpus.section import Split
 from gb_ray.section import Section
+from gb_ray.tasks.section import Target
 
-# Of a model of several tasks, TASK.metric.
-Metric = Annotated[str, Field(pattern=r"^([a-z0-9][a-z0-9_-]{0,63}\.)?[a-z0-9_]+$")]
+# It may end with a target's name, and of a model of several tasks it is TASK.metric.
+Metric = Target
 
 
 class RegistrySection(Section):

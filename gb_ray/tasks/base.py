@@ -202,9 +202,13 @@ class PerToken(Base):
         return np.full(tokens, IGNORED, np.int32)
 
 
-def sign(metric: str) -> int:
-    """1 when more of a metric is better, -1 when less is."""
-    return -1 if metric.partition("_")[0] in _LESS_IS_BETTER else 1
+def sign(metric: str, several: bool = False) -> int:
+    """1 when more of a metric is better, -1 when less is; of a model of `several` tasks its name is TASK.METRIC.
+
+    Only the first dot parts the two: a task's name has none, and a metric's may, as the name of its target may.
+    """
+    own = metric.partition(".")[2] if several else metric
+    return -1 if own.partition("_")[0] in _LESS_IS_BETTER else 1
 
 
 def share(part: NDArray[np.float64], whole: NDArray[np.float64]) -> NDArray[np.float64]:

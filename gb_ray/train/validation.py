@@ -94,8 +94,7 @@ class Validation:
     @property
     def _sign(self) -> int:
         assert self._section
-        several = len(self._worker.tasks) > 1
-        return sign(self._section.metric.partition(".")[2] if several else self._section.metric)
+        return sign(self._section.metric, several=len(self._worker.tasks) > 1)
 
     def _value(self, found: dict[str, float]) -> float:
         assert self._section

@@ -53,7 +53,7 @@ def _scatter(trials: list[Trial], key: str, values: Values, metric: str, scale: 
             return (names.index(text(value)) + 0.5) / len(names)
         if values.log:
             return log10(value / values.log[0]) / log10(values.log[1] / values.log[0])
-        start, end = values.uniform or (0.0, 1.0)
+        start, end = values.ends
         return (float(value) - start) / (end - start)
 
     parts = [
@@ -64,7 +64,7 @@ def _scatter(trials: list[Trial], key: str, values: Values, metric: str, scale: 
         places = [(_across((i + 0.5) / len(names)), name) for i, name in enumerate(names)]
         parts += [element("text", name, x=f"{x:.1f}", y=HIGH - 14, text_anchor="middle") for x, name in places]
         return _panel(key, scale, "", "", parts)
-    start, end = values.log or values.uniform or (0.0, 1.0)
+    start, end = values.ends
     return _panel(f"{key}, in the logarithm" if values.log else key, scale, f"{start:g}", f"{end:g}", parts)
 
 

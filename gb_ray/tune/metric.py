@@ -10,7 +10,7 @@ from gb_ray.corpus.corpus import Corpus
 from gb_ray.corpus.reading.reader import Reader
 from gb_ray.measure.scores import joined
 from gb_ray.section import UserError
-from gb_ray.tasks.base import PerToken, sign
+from gb_ray.tasks.base import PerToken
 from gb_ray.tasks.task import Task
 
 SPLIT = "validation"
@@ -34,11 +34,6 @@ def chosen(wanted: str | None, tasks: Mapping[str, Task], corpora: Mapping[str, 
         found = "required, missing, with several tasks" if wanted is None else f"no metric {wanted!r}"
         raise UserError(f"{where}: search.metric: {found}; on the validation split there are {', '.join(known)}")
     return wanted
-
-
-def direction(metric: str) -> int:
-    """1 where more is better, -1 where less is."""
-    return int(sign(metric.rpartition(".")[2]))
 
 
 def _defined(task: Task, corpus: Corpus) -> list[str]:

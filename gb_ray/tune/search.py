@@ -42,7 +42,7 @@ def tune(inputs: Inputs, path: Path, home: Path, tracking: Tracking, progress: P
     if inputs.recipe.train.replay:
         raise UserError(samples.NO_PARENT)
     require_workers(inputs.recipe)
-    corpora = inputs.built(home, progress)
+    corpora = inputs.to_train_on(home, progress)
     inputs = replace(inputs, tasks={name: task.prepare(corpora[name]) for name, task in inputs.tasks.items()})
     metric = metrics.chosen(section.metric, inputs.tasks, corpora, str(path))
     search = _search(inputs, section, corpora, home, metric)

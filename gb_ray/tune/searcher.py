@@ -117,11 +117,13 @@ def _recall(scheduler: Any, trial: Trial, search: Search) -> None:
 
 
 def _distribution(values: Values) -> Any:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if values.choice is not None:
         return CategoricalDistribution([text(one) for one in values.choice])
-    low, high = values.log or values.uniform or (0.0, 1.0)
+    if values.whole is not None:
+        return IntDistribution(*values.whole)
+    low, high = values.ends
     return FloatDistribution(low, high, log=values.log is not None)
 
 

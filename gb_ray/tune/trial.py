@@ -14,12 +14,12 @@ from typing import Any
 
 from gb_ray.recipe import Recipe
 from gb_ray.section import UserError
+from gb_ray.tasks.base import sign
 from gb_ray.train.job import Job
 from gb_ray.train.run import write_json
 from gb_ray.train.schedule import steps_per_epoch
 from gb_ray.train.section import CheckpointSection
 from gb_ray.tune.ledger import Ledger, Mark, alone, name_of
-from gb_ray.tune.metric import direction
 from gb_ray.tune.section import SearchSection
 from gb_ray.tune.space import with_values
 
@@ -54,7 +54,7 @@ class Search:
     @property
     def better(self) -> int:
         """1 where more of the metric is better, -1 where less is."""
-        return direction(self.metric)
+        return sign(self.metric, several=len(self.recipe.tasks) > 1)
 
     @property
     def ledger(self) -> Ledger:

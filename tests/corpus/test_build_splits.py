@@ -12,6 +12,7 @@ from builds import LABELS, PLAIN, SPLITS, ids_on_disk, jsonl, plan_of, row, rows
 
 from gb_ray.corpus.build import build
 from gb_ray.corpus.corpus import Corpus
+from gb_ray.corpus.stages.read import Reading
 from gb_ray.progress import Progress
 
 
@@ -67,6 +68,18 @@ def test_by_time_the_latest_rows_are_tested_on(form: str, ray_up: str, backbone:
         "validation": {"2007"},
         "test": {"2008", "2009"},
     }
+
+
+def test_from_groups_to_times_of_one_column_the_rows_are_read_again(backbone: Path, tmp_path: Path) -> None:
+    sources = [{"uri": str(jsonl(tmp_path / "rows.jsonl", [entry | {"year": 2000} for entry in PLAIN[:9]]))}]
+
+    def kept_under(by: str) -> str:
+        plan = plan_of(backbone, sources, splits={"by": by, "column": "year"})
+        (source,) = plan.sources
+        (piece,) = source.pieces(whole_files=False)
+        return Reading(source, piece, plan.encoder, plan.section, plan.code).name
+
+    assert kept_under("group") != kept_under("time")
 
 
 def test_a_row_with_a_given_split_needs_no_group(ray_up: str, backbone: Path, tmp_path: Path) -> None:

@@ -30,6 +30,24 @@ def test_a_rows_numbers_and_times_in_words() -> None:
 
 
 @pytest.mark.parametrize(
+    ("spec", "cell"),
+    [(".3", "12.3456"), ("02d", "7"), ("02d", "07"), (".1f", "12"), (".0%", "0.257"), (",", "12345"), ("+", "2.5")],
+)
+def test_a_number_reads_the_same_from_a_file_of_text_and_from_one_of_numbers(spec: str, cell: str) -> None:
+    template = f"{{x:{spec}}}"
+    assert compose(template, {"x": cell}) == compose(template, {"x": float(cell) if "." in cell else int(cell)})
+
+
+@pytest.mark.parametrize(("spec", "cell"), [("", "007"), (">5", "  007"), ("<5", "007  "), ("*^5", "*007*")])
+def test_a_text_that_is_only_placed_keeps_its_zeros(spec: str, cell: str) -> None:
+    assert compose(f"{{code:{spec}}}", {"code": "007"}) == cell
+
+
+def test_a_text_that_is_no_number_is_cut_where_a_template_says_so() -> None:
+    assert compose("{title:.4}", {"title": "Wind and sun"}) == "Wind"
+
+
+@pytest.mark.parametrize(
     ("row", "reason"),
     [({"temp": None}, "temp is null"), ({}, "temp is null"), ({"temp": "cold"}, "temp cannot be written as '.0f'")],
 )

@@ -48,8 +48,20 @@ def test_worse_than_the_champion_is_more_of_a_loss_and_less_of_all_else(
 ) -> None:
     """Of a task among several as well."""
     for name in (metric, f"topic.{metric}"):
-        gate = judge(Policy(not_worse={name: 0.125}), {name: value}, {name: 1.0})
+        gate = judge(Policy(not_worse={name: 0.125}), {name: value}, {name: 1.0}, several=name != metric)
         assert gate.passed == passed
+
+
+@pytest.mark.parametrize("target", ["pm2.5", "PM10", "load mw", "a.rmse_b", "r2.loss"])
+@pytest.mark.parametrize("task", ["", "air."])
+def test_a_target_of_any_name_is_gated_by_its_error_and_by_its_r2(target: str, task: str) -> None:
+    def passes(metric: str, value: float) -> bool:
+        name = f"{task}{metric}_{target}"
+        return judge(Policy(not_worse={name: 0.1}), {name: value}, {name: 0.5}, several=bool(task)).passed
+
+    assert passes("mae", 0.1) and not passes("mae", 0.9)
+    assert passes("r2", 0.9) and not passes("r2", 0.1)
+    assert judge(Policy(ceilings={f"{task}rmse_{target}": 2}), {f"{task}rmse_{target}": 1}, None).passed
 
 
 def test_without_a_champion_nothing_can_be_worse():

@@ -76,6 +76,16 @@ def test_the_evidence_is_kept_whatever_the_gate_says(bench):
     }
 
 
+def test_of_several_tasks_less_error_is_better(bench):
+    policy, error = Policy(not_worse={"air.mae_pm2.5": 0.0}), {bench.versions[0].path: 4.0, bench.versions[1].path: 3.0}
+
+    def moved(version):
+        measure = lambda path: {"air.mae_pm2.5": error[path]}  # noqa: E731
+        return promote(bench.tracking, bench.home, version, policy, measure, several=True).moved
+
+    assert moved(bench.versions[0]) and moved(bench.versions[1])
+
+
 def test_the_champion_again_is_nothing_to_do(bench):
     bench.promote(1)
     again = bench.promote(1)

@@ -73,6 +73,18 @@ def test_proposals_come_nearer_to_what_was_good_and_no_two_keys_move_together() 
     assert any(abs(a - b) > 0.1 for a, b in shares)
 
 
+def test_a_range_of_whole_numbers_is_tried_to_its_ends_and_never_between_two_of_them() -> None:
+    section = SearchSection.model_validate({"space": {"model.adapter.rank": {"whole": [2, 5]}}})
+    proposer = searcher.proposals(section, "accuracy", "max", 0, [], [])
+    found = [space.decoded(section, proposer.suggest(str(number)))["model.adapter.rank"] for number in range(40)]
+    assert set(found) == {2, 3, 4, 5} and all(type(value) is int for value in found)
+    trials = [
+        Trial(str(n), n, {"model.adapter.rank": rank}, "full", None, [Mark(1, {"m": n / 40})], 1)
+        for n, rank in enumerate(found)
+    ]
+    assert ">2</text>" in chart(trials, section, "m") and ">5</text>" in chart(trials, section, "m")
+
+
 def test_early_ends_save_half_of_the_steps_and_not_the_best_trial() -> None:
     searches = [proposed(16, [], [], seed) for seed in range(8)]
     assert sum(map(cost, searches)) / 8 <= 0.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,13 @@ LR = {"train.lr": {"log": [1e-5, 1e-3]}}
         ({"train.schedule.warmpu": {"uniform": [0, 0.2]}}, "did you mean 'warmup'?"),
         ({"train.lr": {"log": [0, 1e-3]}}, "0 < low"),
         ({"train.lr": {"uniform": [-1, 1]}}, "train.lr: Input should be greater than 0"),
-        ({"train.lr": {"uniform": [1e-5, 1e-3], "choice": [1e-4]}}, "exactly one of log, uniform and choice"),
+        ({"train.lr": {"uniform": [1e-5, 1e-3], "choice": [1e-4]}}, "exactly one of log, uniform, whole and choice"),
         ({"train.lr": {"choice": []}}, "search.space.train.lr.choice"),
         ({"train.batch": {"choice": [16, "many"]}}, "train.batch: Input should be a valid integer"),
         ({"train.batch": {"uniform": [8, 32]}}, "train.batch: Input should be a valid integer"),
+        ({"train.batch": {"whole": [8.5, 32]}}, "search.space.train.batch.whole"),
+        ({"train.batch": {"whole": [32, 8]}}, "low < high"),
+        ({"train.batch": {"whole": [0, 8]}}, "train.batch: Input should be greater than"),
         ({"model.max_tokens": {"choice": [16, 32]}}, "model.max_tokens: cannot be searched"),
         ({"train.epochs": {"choice": [1, 2]}}, "train.epochs: cannot be searched"),
         ({"train.checkpoint.every": {"choice": [1, 2]}}, "train.checkpoint.every: cannot be searched"),
@@ -80,7 +84,14 @@ def test_a_metric_that_the_validation_split_does_not_have_is_refused_with_those_
             metric.chosen(wanted, tasks, corpora, "r.yaml")
     alone = {"topic": corpora["topic"]}
     assert metric.chosen(None, {"topic": tasks["topic"]}, alone, "r.yaml") == "accuracy"
-    assert (metric.direction("accuracy"), metric.direction("topic.loss")) == (1, -1)
+
+
+def test_the_best_trial_has_the_least_error_whatever_its_target_is_called(tmp_path: Path, backbone: Path) -> None:
+    alone = small_search(tmp_path, backbone)
+    several = replace(alone, recipe=alone.recipe.model_copy(update={"tasks": dict.fromkeys(("topic", "air"), None)}))
+    found = {metric: replace(alone, metric=metric).better for metric in ("accuracy", "loss", "mae_pm2.5", "r2_pm2.5")}
+    assert found == {"accuracy": 1, "loss": -1, "mae_pm2.5": -1, "r2_pm2.5": 1}
+    assert [replace(several, metric=f"air.{metric}").better for metric in found] == list(found.values())
 
 
 def test_without_rows_to_measure_on_there_is_no_search(tmp_path: Path, backbone: Path) -> None:

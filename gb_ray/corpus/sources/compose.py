@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from string import Formatter
 from typing import Any
@@ -11,6 +12,8 @@ from gb_ray.corpus.sources.formats.piece import Row
 from gb_ray.section import UserError
 
 _PARSER = Formatter()
+_PLACES = re.compile(r"(.?[<>^])?([1-9]\d*)?s?", re.DOTALL)
+"""A spec that says where a cell stands and no more: of a code such as 007 each digit stays."""
 
 
 def columns_of(template: str, where: str) -> list[str]:
@@ -44,9 +47,9 @@ def compose(template: str, row: Row) -> str:
 
 
 def _written(value: Any, spec: str, name: str) -> str:
-    """A number that a file of text holds is one here."""
-    with suppress(ValueError, TypeError):
-        return format(value, spec)
-    with suppress(ValueError, TypeError):
-        return format(float(value), spec)
+    """A number that a file of text holds is one here, before a spec that suits texts too cuts its digits."""
+    counts = isinstance(value, str) and not _PLACES.fullmatch(spec)
+    for kind in (int, float, str) if counts else (lambda same: same, float):
+        with suppress(ValueError, TypeError):
+            return format(kind(value), spec)
     raise Reject(f"{name} cannot be written as {spec!r}")

@@ -104,7 +104,7 @@ def open_source(section: Source, columns: list[str], split_column: str | None) -
         needed.append(split_column)
     for number, input in enumerate(found):
         if not input.file.store or number < CHECKED_REMOTELY:
-            _check_columns(input, needed, [*section.lags])
+            _check_columns(input, needed, [*section.lags], [name for name in columns if name not in section.columns])
     opened = [OpenInput(input, input.file.fingerprint()) for input in found]
     if section.sha256 and opened[0].fingerprint != section.sha256:
         raise UserError(
@@ -126,13 +126,16 @@ def _read(section: Source, columns: list[str]) -> list[str]:
     return found
 
 
-def _check_columns(input: Input, needed: list[str], new: list[str]) -> None:
+def _check_columns(input: Input, needed: list[str], new: list[str], own: list[str]) -> None:
+    """`own` are the task's names of columns that this source says no other name of."""
     found = FORMATS[input.format].columns(input.file)
     if taken := [column for column in new if column in found]:
         raise UserError(f"{input.file.uri}: lags: {taken[0]!r} is a column of the file; give the lag another name")
     missing = [column for column in needed if column not in found]
     if missing:
-        raise UserError(f"{input.file.uri}: no column {missing[0]!r}; the file has {', '.join(sorted(found))}")
+        known = f"{input.file.uri}: no column {missing[0]!r}; the file has {', '.join(sorted(found))}"
+        other = f"; if one of them is it, name it in the source, columns: {{{missing[0]}: ...}}, or in the task"
+        raise UserError(known + (other if missing[0] in own else ""))
 
 
 def _among(found: Any, wanted: Any) -> bool:

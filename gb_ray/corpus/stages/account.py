@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +37,13 @@ def too_many(entries: list[SourceEntry], found: list[Result], limit: float) -> s
         return None
     worst = ", ".join(f"{count} x {reason}" for reason, count in added(found, "reasons").most_common(3))
     return f"{share:.1%} of {candidates} rows were quarantined ({worst}); corpus.max_quarantine allows {limit:.1%}"
+
+
+def for_one(files: list[Path]) -> str:
+    """Of files of rows left out the first one that was quarantined, in words."""
+    lines = (json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines())
+    first = next(line for line in lines if line["step"] == "quarantined")
+    return f"row {first['row']} of {first['file']} for one: {first['excerpt']}"
 
 
 def funnel(

@@ -48,7 +48,8 @@ class Reading:
     def name(self) -> str:
         """sha256 (hex) of what decides the outcome; the source's place in the recipe does not."""
         how = self.section.model_dump(mode="json", include={"clean", "duplicates", "min_chars"})
-        how["splits"] = self.section.splits.column
+        splits = self.section.splits
+        how["splits"] = splits.column and [splits.by, splits.column]
         what = [self.piece.fingerprint(), self.source.section.model_dump(mode="json", exclude={"weight", "licence"})]
         if self.source.section.lags:  # what was before may be in any of its files
             what.append(self.source.fingerprint())
