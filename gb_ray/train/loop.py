@@ -78,6 +78,8 @@ def train(job: Job, look: Callable[[Worker, int], None] | None = None) -> None:
             with record.spends("checkpoint", step):
                 saver.save(progress, wait=agreed.stop)
         if agreed.stop and not last:
+            with record.spends("checkpoint", step):
+                saver.close()  # Ray Train ends this process, and with it what still goes to the mirror
             record.stopped(progress)
             return
         if last:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from gb_ray.train.checkpoints.mirror import Mirror, Store, fetch
 from gb_ray.train.checkpoints.sealed import MANIFEST
 from gb_ray.train.job import Job
 from gb_ray.train.loop import train
+from gb_ray.train.orders import ask
 from gb_ray.train.run import read_json
 
 KEY = "k" * 64
@@ -194,3 +196,26 @@ def test_a_run_on_a_fresh_machine_goes_on_from_the_mirror(backbone: Path, tmp_pa
     assert "step 12 was fetched from the mirror" in notes.all_of(job.run)[0]["text"]
     assert len((job.run / "metrics.jsonl").read_text().splitlines()) == 4
     assert read_json(job.run / "result.json")["weights_sha256"] == expected["weights_sha256"]
+
+
+def trains_with_a_slow_mirror(job: Job) -> list[int]:
+    """The steps of the checkpoints that the mirror has when a run has ended, and its process may."""
+    put = Store.put
+
+    def slowly(self: Store, path: Path) -> None:
+        time.sleep(1)
+        put(self, path)
+
+    Store.put = slowly  # type: ignore[method-assign]
+    train(job)
+    return Store.at(str(job.recipe.train.checkpoint.mirror), job.run.name).steps()
+
+
+def test_a_run_that_was_asked_to_stop_ends_when_its_last_checkpoint_is_in_the_mirror(
+    backbone: Path, tmp_path: Path
+) -> None:
+    section = {"every": 100, "keep": 2, "mirror": str(tmp_path / "mirror")}
+    job = small_job(tmp_path / "job", backbone, checkpoint=section)
+    ask(job.run, "stop")
+    assert processes.run(1, trains_with_a_slow_mirror, job) == [[1]]
+    assert read_json(job.run / "stopped.json")["steps"] == 1
