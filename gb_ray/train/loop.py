@@ -61,7 +61,7 @@ def train(job: Job, look: Callable[[Worker, int], None] | None = None) -> None:
         with record.spends("data", step):
             micro, answers = worker.lay_out(step)
         with record.spends("compute", step):
-            loss = worker.gradients(step, micro, answers)
+            loss = worker.gradients(step, micro, answers, record.moved)
             agreed = worker.agree(loss, micro, orders.seen(step))
             guard.judge(step, agreed.loss)
             factor = rate_factor(step.number, worker.total, section.schedule)
