@@ -102,6 +102,16 @@ def test_the_best_checkpoint_stays_in_the_mirror_and_gives_way_to_none(job: Job,
     assert store.steps() == [40]
 
 
+def test_a_damaged_copy_in_the_mirror_pushes_no_whole_one_out(job: Job, tmp_path: Path) -> None:
+    copies = Mirror(str(tmp_path / "mirror"), job, keep=1)
+    store = Store.at(str(tmp_path / "mirror"), job.run.name)
+    for steps, there in ((30, [30]), (10, [30, 10]), (20, [30, 20]), (30, [30])):
+        copies.copy(whole(job.run, steps))
+        copies.close()
+        assert store.steps() == there
+        (tmp_path / "mirror" / job.run.name / "step-00000030" / "state" / "weights.pt").write_bytes(b"w")
+
+
 def test_nothing_is_fetched_that_is_not_newer(mirror: tuple[str, Path], job: Job, tmp_path: Path) -> None:
     Store.at(mirror[0], RUN).put(whole(job.run, 10))
     fresh = tmp_path / RUN

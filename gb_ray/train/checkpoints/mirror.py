@@ -67,7 +67,8 @@ class Mirror:
             try:
                 store = Store.at(self._address, self._job.run.name)
                 store.put(path)
-                store.prune(self._keep, manifest(path)["progress"]["best"])
+                about = manifest(path)["progress"]
+                store.prune(self._keep, about["steps"], about["best"])
             except (OSError, UserError, Unreachable, Torn, pa.ArrowException) as error:
                 text = f"{path.name} was not copied to the mirror: {error}; training goes on, the next one is tried"
                 notes.say(self._job.run, text)
@@ -126,9 +127,14 @@ class Store:
         whole.rename(target)
         part.rmdir()
 
-    def prune(self, keep: int, spare: int | None = None) -> None:
-        """Remove all but the newest `keep` there and that of step `spare`; each one's manifest first."""
-        for steps in (steps for steps in self.steps()[keep:] if steps != spare):
+    def prune(self, keep: int, until: int, spare: int | None = None) -> None:
+        """Remove all but the newest `keep` up to step `until` and that of step `spare`; each one's manifest first.
+
+        A later one is damaged, or the run would have gone on from it: others do not give way to it.
+        """
+        for steps in [steps for steps in self.steps() if steps <= until][keep:]:
+            if steps == spare:
+                continue
             path = f"{self._base}/{checkpoint.place(Path(), steps).name}"
             self._system.delete_file(f"{path}/{MANIFEST}")
             self._system.delete_dir(path)
