@@ -29,7 +29,8 @@ def work(job: Job) -> None:
     error is in the recipe, the code or the data and would come again: it is written down, and the driver ends the run.
     """
     try:
-        train(job)
+        if not _is_done(job):
+            train(job)
     except (RuntimeError, OSError, Unreachable):
         raise
     except UserError as error:
@@ -39,6 +40,13 @@ def work(job: Job) -> None:
         if dist.is_initialized():  # or Ray Train is ending the workers, to start others
             write_json(job.run / FAILED, {"error": traceback.format_exc()})
         raise
+
+
+def _is_done(job: Job) -> bool:
+    """An attempt before this one reached the end, as when a resize comes then. Other nodes may see the file later."""
+    said = [(job.run / "result.json").is_file()]
+    dist.broadcast_object_list(said, src=0)
+    return said[0]
 
 
 def train(job: Job, look: Callable[[Worker, int], None] | None = None) -> None:
