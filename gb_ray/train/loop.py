@@ -87,13 +87,13 @@ def train(job: Job, look: Callable[[Worker, int], None] | None = None) -> None:
                 saver.save(progress, wait=agreed.stop)
         if agreed.stop and not last:
             with record.spends("checkpoint", step):
-                saver.close()  # Ray Train ends this process, and with it what still goes to the mirror
+                saver.close(record.moved)  # Ray Train ends this process, and with it what still goes to the mirror
             record.stopped(progress)
             return
         if last:
             break
 
     with record.spends("export"):
-        saver.close()
+        saver.close(record.moved)
         worker.export(validation.take_best(progress))
     record.close()

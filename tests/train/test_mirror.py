@@ -16,6 +16,7 @@ from gb_ray.corpus.sources import remote
 from gb_ray.corpus.sources.remote import Unreachable
 from gb_ray.train.account import notes
 from gb_ray.train.checkpoints import checkpoint
+from gb_ray.train.checkpoints import mirror as mirror_of
 from gb_ray.train.checkpoints.checkpoint import Progress, newest, place
 from gb_ray.train.checkpoints.mirror import Mirror, Store, fetch
 from gb_ray.train.checkpoints.sealed import MANIFEST
@@ -100,6 +101,21 @@ def test_the_best_checkpoint_stays_in_the_mirror_and_gives_way_to_none(job: Job,
     copies.copy(newer := whole(job.run, 40, best=40), newer)
     copies.close()
     assert store.steps() == [40]
+
+
+def test_a_copy_that_takes_long_gives_signs_of_life_as_long_as_bytes_go_out(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror_of, "CHUNK", 100)
+    monkeypatch.setattr(mirror_of, "LOOK_S", 0.01)
+    signs: list[float] = []
+    copies = Mirror(str(tmp_path / "mirror"), job, keep=1)
+    copies.copy(whole(job.run, 400))
+    copies.close(lambda: signs.append(time.monotonic()))
+    assert len(signs) > 1
+    monkeypatch.setattr(Store, "put", lambda *_: time.sleep(0.1))
+    copies.copy(whole(job.run, 500))
+    copies.close(lambda: pytest.fail("nothing is sent"))
 
 
 def test_a_damaged_copy_in_the_mirror_pushes_no_whole_one_out(job: Job, tmp_path: Path) -> None:
@@ -212,9 +228,9 @@ def trains_with_a_slow_mirror(job: Job) -> list[int]:
     """The steps of the checkpoints that the mirror has when a run has ended, and its process may."""
     put = Store.put
 
-    def slowly(self: Store, path: Path) -> None:
+    def slowly(self: Store, path: Path, sent: Callable[[], None]) -> None:
         time.sleep(1)
-        put(self, path)
+        put(self, path, sent)
 
     Store.put = slowly  # type: ignore[method-assign]
     train(job)
