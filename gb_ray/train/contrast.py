@@ -12,6 +12,7 @@ whose part of the batch is one micro-batch keeps what its backward pass needs, a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -23,15 +24,19 @@ from gb_ray.train.batch import MicroBatch
 from gb_ray.train.engine import Engine
 
 
-def contrasted(engine: Engine, task: Embedding, micro: list[MicroBatch]) -> list[MicroBatch]:
+def contrasted(engine: Engine, task: Embedding, micro: list[MicroBatch], moved: Callable[[], None]) -> list[MicroBatch]:
     """A step's micro-batches of this worker, whose targets are then those that `Embedding.loss` takes.
 
-    Every worker calls it once a step, and draws for dropout what it draws when it computes them next.
+    Every worker calls it once a step, and draws for dropout what it draws when it computes them next. `moved` is
+    called after each group.
     """
     groups = [group for one in micro for group in one.groups]
     once = len(micro) == 1
+    found = []
     with torch.set_grad_enabled(once):
-        found = [engine(**group.inputs) for group in groups]
+        for group in groups:
+            found.append(engine(**group.inputs))
+            moved()
     parts = [outputs.logits.detach() for outputs in found]
     vectors, labels = torch.cat(parts), torch.cat([group.targets[0] for group in groups])
     # Query and document of each pair side by side; what only fills a place has a number below 0.

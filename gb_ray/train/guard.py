@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import torch.distributed as dist
 
 from gb_ray.train import skips
+from gb_ray.train.account import journal
 from gb_ray.train.job import Job
 from gb_ray.train.run import write_json
 from gb_ray.train.samples import reader
@@ -46,8 +47,15 @@ class Guard:
     def __init__(self, job: Job, worker: Worker):
         self._job, self._worker = job, worker
         self._section: BadLossSection = job.recipe.train.bad_loss
-        self._losses: deque[float] = deque(maxlen=self._section.window)
+        self._losses = deque(self._before(), maxlen=self._section.window)
         self._first = worker.progress.first
+
+    def _before(self) -> list[float]:
+        """The losses that the undisturbed run would have in its window: rank 0 wrote them, and its word is taken."""
+        file, steps = self._job.run / "metrics.jsonl", self._worker.progress.steps
+        found = [journal.losses(file, steps, self._section.window) if dist.get_rank() == 0 else None]
+        dist.broadcast_object_list(found, src=0)
+        return found[0] or []
 
     def judge(self, step: Step, loss: float) -> None:
         """Raises BadLoss, or StepSkipped, when the weights must not be updated by this step; every worker calls it."""

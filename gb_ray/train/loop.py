@@ -29,7 +29,8 @@ def work(job: Job) -> None:
     error is in the recipe, the code or the data and would come again: it is written down, and the driver ends the run.
     """
     try:
-        train(job)
+        if not _is_done(job):
+            train(job)
     except (RuntimeError, OSError, Unreachable):
         raise
     except UserError as error:
@@ -39,6 +40,13 @@ def work(job: Job) -> None:
         if dist.is_initialized():  # or Ray Train is ending the workers, to start others
             write_json(job.run / FAILED, {"error": traceback.format_exc()})
         raise
+
+
+def _is_done(job: Job) -> bool:
+    """An attempt before this one reached the end, as when a resize comes then. Other nodes may see the file later."""
+    said = [(job.run / "result.json").is_file()]
+    dist.broadcast_object_list(said, src=0)
+    return said[0]
 
 
 def train(job: Job, look: Callable[[Worker, int], None] | None = None) -> None:
@@ -61,7 +69,7 @@ def train(job: Job, look: Callable[[Worker, int], None] | None = None) -> None:
         with record.spends("data", step):
             micro, answers = worker.lay_out(step)
         with record.spends("compute", step):
-            loss = worker.gradients(step, micro, answers)
+            loss = worker.gradients(step, micro, answers, record.moved)
             agreed = worker.agree(loss, micro, orders.seen(step))
             guard.judge(step, agreed.loss)
             factor = rate_factor(step.number, worker.total, section.schedule)
@@ -78,12 +86,14 @@ def train(job: Job, look: Callable[[Worker, int], None] | None = None) -> None:
             with record.spends("checkpoint", step):
                 saver.save(progress, wait=agreed.stop)
         if agreed.stop and not last:
+            with record.spends("checkpoint", step):
+                saver.close(record.moved)  # Ray Train ends this process, and with it what still goes to the mirror
             record.stopped(progress)
             return
         if last:
             break
 
     with record.spends("export"):
-        saver.close()
+        saver.close(record.moved)
         worker.export(validation.take_best(progress))
     record.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain, pairwise
 from typing import Any, cast
 
@@ -96,13 +96,22 @@ class Worker:
         micro = mine.micro + [self.layout.empty()] * (all.micro - len(mine.micro))
         return micro, all.answers
 
-    def gradients(self, step: Step, micro: list[MicroBatch], answers: Answers) -> float:
-        """Compute the gradients of a step, whose means are over `answers`. Returns this worker's part of its loss."""
+    def gradients(
+        self, step: Step, micro: list[MicroBatch], answers: Answers, moved: Callable[[], None] = lambda: None
+    ) -> float:
+        """Compute the gradients of a step, whose means are over `answers`. Returns this worker's part of its loss.
+
+        `moved` is called after each micro-batch.
+        """
         _seed(self.job.recipe.seed, step.number, self.rank)
         if isinstance(self.tasks[0], Embedding):
-            micro = contrasted(self.engine, self.tasks[0], micro)
+            micro = contrasted(self.engine, self.tasks[0], micro, moved)
             _seed(self.job.recipe.seed, step.number, self.rank)
-        return float(sum(self._backward(m, answers, last=i == len(micro)) for i, m in enumerate(micro, 1)))
+        loss = torch.zeros((), device=self.device)
+        for i, m in enumerate(micro, 1):
+            loss = loss + self._backward(m, answers, last=i == len(micro))
+            moved()
+        return float(loss)
 
     def _backward(self, micro: MicroBatch, answers: Answers, last: bool) -> torch.Tensor:
         once = last / self.world / len(micro.groups)

@@ -151,6 +151,23 @@ def test_pruning_spares_what_is_being_copied(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == [paths[1], paths[3]]
 
 
+def test_a_damaged_checkpoint_that_was_set_aside_is_none_and_goes_when_its_step_is_passed(tmp_path: Path) -> None:
+    whole(tmp_path, 1)
+    for steps in (3, 5):
+        flip(whole(tmp_path, steps) / "state/weights.pt")
+    said: list[str] = []
+    checkpoint.set_aside(tmp_path, 1, said.append)
+    assert checkpoint.reached(tmp_path) == 1
+    assert said == ["kept aside, until the run is past them: step-00000005.damaged, step-00000003.damaged"]
+    for steps, left in ((2, "step-00000002 step-00000003.damaged"), (3, "step-00000003"), (4, "step-00000004")):
+        whole(tmp_path, steps)
+        prune(tmp_path, 1)
+        names = sorted(path.name for path in tmp_path.iterdir())
+        assert names == [*left.split(), "step-00000005.damaged"]
+    checkpoint.set_aside(tmp_path, 4, said.append)
+    assert len(said) == 1
+
+
 def test_pruning_removes_no_checkpoint_when_only_torn_saves_are_newer(tmp_path: Path) -> None:
     whole(tmp_path, 1)
     half(tmp_path, 2)

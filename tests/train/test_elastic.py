@@ -26,7 +26,7 @@ from gb_ray.train.checkpoints import checkpoint
 from gb_ray.train.checkpoints.checkpoint import Progress
 from gb_ray.train.elastic import SaveFirst
 from gb_ray.train.job import Job
-from gb_ray.train.loop import train
+from gb_ray.train.loop import train, work
 from gb_ray.train.orders import ask, forget
 from gb_ray.train.preemption import Preemption
 from gb_ray.train.run import read_json
@@ -166,6 +166,14 @@ def test_workers_are_ended_for_a_resize_only_when_a_checkpoint_is_there(tmp_path
     checkpoint.commit(path, 2, Progress(7, 7, 7, 7), "key")
     waiting.join(10)
     assert not waiting.is_alive()
+
+
+def test_workers_that_are_started_when_the_run_has_its_result_leave_it_as_it_is(backbone: Path, tmp_path: Path) -> None:
+    job = small_job(tmp_path, backbone)
+    (job.run / "result.json").write_text('{"steps": 16}')
+    processes.run(2, work, job)
+    assert sorted(path.name for path in job.run.iterdir()) == ["result.json", "run.json"]
+    assert read_json(job.run / "result.json") == {"steps": 16}
 
 
 @pytest.fixture

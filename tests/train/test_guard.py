@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from small_job import small_job
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.corpus.reading.reader import Reader, Sample
 from gb_ray.train import skips
-from gb_ray.train.account.journal import newest
+from gb_ray.train.account.journal import Journal, newest
 from gb_ray.train.checkpoints import checkpoint
 from gb_ray.train.guard import BadLoss, Guard, StepSkipped
 from gb_ray.train.job import Job
@@ -119,6 +120,23 @@ def test_a_spike_is_far_above_the_median_and_above_all_the_losses_of_the_window(
     for (name, (_, bad)), texts in zip(series.items(), said, strict=True):
         assert [number for number, text in enumerate(texts) if text] == bad, name
     assert said[0][10].startswith("BadLoss: step 10: its loss 5.1 is 5.1 times the median of the last 10 steps, 1; ")
+
+
+def judged_after(job: Job, steps: int, losses: list[float]) -> list[str]:
+    """What a worker's guard says to each of these as the first loss after its run was started again."""
+    worker = Worker(job)
+    worker.progress = replace(worker.progress, steps=steps, first=1.0)
+    return [_judgement(Guard(job, worker), steps, loss) for loss in losses]
+
+
+def test_after_a_restart_the_guard_knows_the_losses_that_were(place: Path, backbone: Path) -> None:
+    job = small_job(place, backbone, bad_loss={"policy": "stop", "spike": 5.0, "window": 10})
+    before = Journal(job.run / "metrics.jsonl")
+    for step, loss in enumerate([9.0, 9.0] + [1.0] * 10 + [7.0]):
+        before.write(step, {"loss": loss})
+    (one, other) = run(2, judged_after, job, 12, [4.9, 5.1])
+    assert one == other and one[0] == ""
+    assert one[1].startswith("BadLoss: step 12: its loss 5.1 is 5.1 times the median of the last 10 steps, 1; ")
 
 
 def test_a_run_does_not_leave_out_step_after_step(place: Path, backbone: Path) -> None:

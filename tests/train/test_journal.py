@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gb_ray.train.account.goodput import CATEGORIES, goodput, share
-from gb_ray.train.account.journal import Attempt, Journal, newest
+from gb_ray.train.account.journal import Attempt, Journal, losses, newest
 from gb_ray.train.account.life import Life
 
 INSIDE = ("start", "data", "compute", "checkpoint", "export", "other")
@@ -237,3 +237,20 @@ def test_the_newest_entries_of_a_long_journal_are_found_without_reading_it_all(t
     began = time.perf_counter()
     assert len([json.loads(line) for line in path.read_text().splitlines()]) == 5000
     assert min(taken) < (time.perf_counter() - began) / 3
+
+
+def test_the_losses_before_a_step_are_those_of_the_undisturbed_run_however_often_steps_were_taken_again(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "metrics.jsonl"
+    assert losses(path, 5, 10) == []
+    journal = Journal(path)
+    for attempt, steps in enumerate((range(40), range(30, 35), range(30, 60), range(10, 20), range(15, 18))):
+        for step in steps:
+            if step != 12:  # left out
+                journal.write(step, {"loss": step + attempt / 8})
+    before = [*range(7, 10), *(step + 3 / 8 for step in (10, 11, 13, 14))]
+    assert losses(path, 15, 7) == before
+    assert losses(path, 15, 3) == before[-3:]
+    assert losses(path, 15, 99) == [*range(7), *before]
+    assert losses(path, 0, 5) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,11 +16,13 @@ from gb_ray.corpus.sources import remote
 from gb_ray.corpus.sources.remote import Unreachable
 from gb_ray.train.account import notes
 from gb_ray.train.checkpoints import checkpoint
+from gb_ray.train.checkpoints import mirror as mirror_of
 from gb_ray.train.checkpoints.checkpoint import Progress, newest, place
 from gb_ray.train.checkpoints.mirror import Mirror, Store, fetch
 from gb_ray.train.checkpoints.sealed import MANIFEST
 from gb_ray.train.job import Job
 from gb_ray.train.loop import train
+from gb_ray.train.orders import ask
 from gb_ray.train.run import read_json
 
 KEY = "k" * 64
@@ -98,6 +101,31 @@ def test_the_best_checkpoint_stays_in_the_mirror_and_gives_way_to_none(job: Job,
     copies.copy(newer := whole(job.run, 40, best=40), newer)
     copies.close()
     assert store.steps() == [40]
+
+
+def test_a_copy_that_takes_long_gives_signs_of_life_as_long_as_bytes_go_out(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror_of, "CHUNK", 100)
+    monkeypatch.setattr(mirror_of, "LOOK_S", 0.01)
+    signs: list[float] = []
+    copies = Mirror(str(tmp_path / "mirror"), job, keep=1)
+    copies.copy(whole(job.run, 400))
+    copies.close(lambda: signs.append(time.monotonic()))
+    assert len(signs) > 1
+    monkeypatch.setattr(Store, "put", lambda *_: time.sleep(0.1))
+    copies.copy(whole(job.run, 500))
+    copies.close(lambda: pytest.fail("nothing is sent"))
+
+
+def test_a_damaged_copy_in_the_mirror_pushes_no_whole_one_out(job: Job, tmp_path: Path) -> None:
+    copies = Mirror(str(tmp_path / "mirror"), job, keep=1)
+    store = Store.at(str(tmp_path / "mirror"), job.run.name)
+    for steps, there in ((30, [30]), (10, [30, 10]), (20, [30, 20]), (30, [30])):
+        copies.copy(whole(job.run, steps))
+        copies.close()
+        assert store.steps() == there
+        (tmp_path / "mirror" / job.run.name / "step-00000030" / "state" / "weights.pt").write_bytes(b"w")
 
 
 def test_nothing_is_fetched_that_is_not_newer(mirror: tuple[str, Path], job: Job, tmp_path: Path) -> None:
@@ -194,3 +222,26 @@ def test_a_run_on_a_fresh_machine_goes_on_from_the_mirror(backbone: Path, tmp_pa
     assert "step 12 was fetched from the mirror" in notes.all_of(job.run)[0]["text"]
     assert len((job.run / "metrics.jsonl").read_text().splitlines()) == 4
     assert read_json(job.run / "result.json")["weights_sha256"] == expected["weights_sha256"]
+
+
+def trains_with_a_slow_mirror(job: Job) -> list[int]:
+    """The steps of the checkpoints that the mirror has when a run has ended, and its process may."""
+    put = Store.put
+
+    def slowly(self: Store, path: Path, sent: Callable[[], None]) -> None:
+        time.sleep(1)
+        put(self, path, sent)
+
+    Store.put = slowly  # type: ignore[method-assign]
+    train(job)
+    return Store.at(str(job.recipe.train.checkpoint.mirror), job.run.name).steps()
+
+
+def test_a_run_that_was_asked_to_stop_ends_when_its_last_checkpoint_is_in_the_mirror(
+    backbone: Path, tmp_path: Path
+) -> None:
+    section = {"every": 100, "keep": 2, "mirror": str(tmp_path / "mirror")}
+    job = small_job(tmp_path / "job", backbone, checkpoint=section)
+    ask(job.run, "stop")
+    assert processes.run(1, trains_with_a_slow_mirror, job) == [[1]]
+    assert read_json(job.run / "stopped.json")["steps"] == 1

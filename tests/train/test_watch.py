@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from processes import run
 from small_job import small_job
 
 from gb_ray.train.account import hang, watch
-from gb_ray.train.account.beat import Beat, Pulse, beats
+from gb_ray.train.account.beat import TICK_S, Beat, Pulse, beats
 from gb_ray.train.account.hang import find
+from gb_ray.train.account.quiet import Quiet
 from gb_ray.train.job import Job
 from gb_ray.train.loop import train
 
@@ -23,16 +25,24 @@ NOW = 1_000_000.0
 
 
 def beat(
-    rank: int, step: int, phase: str, ago: float, silent: float = 0.5, waits: bool = False, world: int = 2
+    rank: int,
+    step: int,
+    phase: str,
+    ago: float,
+    silent: float = 0.5,
+    waits: bool = False,
+    world: int = 2,
+    moved: float | None = None,
 ) -> Beat:
-    """A worker that entered the phase `ago` seconds ago and last ran `silent` seconds ago."""
-    times = {"since": NOW - ago, "alive": NOW - silent, "started": NOW - 9999}
+    """A worker that entered the phase `ago` seconds ago, last ran `silent` and got on `moved` seconds ago."""
+    times = {"since": NOW - ago, "moved": NOW - (ago if moved is None else moved)}
+    times |= {"alive": NOW - silent, "started": NOW - 9999}
     memory = {"memory": 1, "most_memory": 2, "gpu_memory": 0}
     place = {"host": "node", "where": "engine.py:60 backward", "waits": waits}
     return Beat(rank=rank, world=world, attempt=1, pid=100 + rank, step=step, phase=phase, **times, **memory, **place)
 
 
-def guilty(*seen: Beat, hang_s: float = 60, longest: float = 1.0) -> list[int] | None:
+def guilty(*seen: Beat, hang_s: float = 60, longest: float | None = 1.0) -> list[int] | None:
     found = find(list(seen), NOW, hang_s, longest)
     return found and [one.rank for one in found.guilty]
 
@@ -68,6 +78,36 @@ def test_a_worker_that_does_not_run_at_all_is_named_and_not_those_who_wait_for_i
 )
 def test_who_hangs(seen: tuple[Beat, ...], named: list[int] | None) -> None:
     assert guilty(*seen) == named
+
+
+def test_a_worker_that_gets_on_micro_batch_by_micro_batch_is_slow_and_one_that_stands_in_one_hangs() -> None:
+    waiting = beat(0, 37, "compute", 500, moved=200, waits=True)
+    assert guilty(waiting, beat(1, 37, "compute", 500, moved=59)) is None
+    assert guilty(waiting, beat(1, 37, "compute", 500, moved=61)) == [1]
+
+
+def test_the_first_step_of_an_attempt_may_take_longer() -> None:
+    first = beat(0, 0, "compute", 599), beat(1, 0, "compute", 599, waits=True)
+    assert guilty(*first, longest=None) is None
+    assert guilty(*first) == [0]
+    assert guilty(*(one._replace(moved=NOW - 601) for one in first), longest=None) == [0]
+    assert guilty(beat(0, 0, "compute", 61, silent=61), first[1], longest=None) == [0]  # it does not run at all
+    assert guilty(beat(0, -1, "start", 601), beat(1, -1, "start", 601, waits=True), longest=None) == [0]
+
+
+def test_how_long_a_worker_may_work_follows_from_how_long_it_did_in_this_attempt() -> None:
+    quiet = Quiet()
+
+    def seen(step: int, phase: str, at: float, attempt: int = 1) -> float | None:
+        return quiet.longest([beat(0, step, phase, 0, world=1)._replace(moved=at, attempt=attempt)])
+
+    assert seen(-1, "start", 0) is None
+    assert [seen(5, "data", 100), seen(5, "compute", 101), seen(5, "compute", 141)] == [None, None, None]
+    assert seen(6, "data", 142) == 40  # its first step, which compiled, is all there is
+    assert [seen(6, "compute", 143), seen(6, "compute", 155), seen(6, "evaluate", 157)] == [40, 40, 40]
+    assert seen(7, "data", 400) == 12  # to measure is another thing
+    assert seen(7, "compute", 420) == 20
+    assert seen(7, "data", 1000, attempt=2) is None
 
 
 def test_steps_that_take_long_may() -> None:
@@ -108,6 +148,39 @@ def trained(tmp_path_factory: pytest.TempPathFactory, backbone: Path) -> Job:
     job = small_job(tmp_path_factory.mktemp("watch"), backbone, epochs=1)
     run(2, train, job)
     return job
+
+
+def signs(job: Job) -> Counter[int]:
+    """How often a worker says in each step that it gets on, while it trains."""
+    said: Counter[int] = Counter()
+
+    def moved(self: Pulse) -> None:
+        said[self._step] += 1
+
+    Pulse.moved = moved  # type: ignore[method-assign]
+    train(job)
+    return said
+
+
+def test_a_worker_says_that_it_gets_on_after_each_micro_batch(tmp_path: Path, backbone: Path) -> None:
+    job = small_job(tmp_path, backbone, epochs=1, micro_tokens=64)
+    (said,) = run(1, signs, job)
+    assert said.keys() == set(range(8)) and min(said.values()) > 1
+
+
+def gets_on(folder: Path) -> tuple[Beat, Beat]:
+    pulse = Pulse(folder, 0, 1, 1)
+    pulse.at("compute", 3)
+    before = beats(folder)[0]
+    time.sleep(0.1)
+    pulse.moved()
+    time.sleep(TICK_S + 0.2)
+    return before, beats(folder)[0]
+
+
+def test_that_a_worker_got_on_is_read_within_a_second_and_it_is_as_long_in_its_phase(tmp_path: Path) -> None:
+    ((before, after),) = run(1, gets_on, tmp_path)
+    assert before.moved == before.since == after.since < after.moved
 
 
 def test_every_worker_leaves_its_last_sign(trained: Job) -> None:

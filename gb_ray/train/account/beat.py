@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 FOLDER = "beats"
 TICK_S = 1.0
-_BODY = struct.Struct("<IIIIqdddQQQ12s64s64s?")
+_BODY = struct.Struct("<IIIIqddddQQQ12s64s64s?")
 _CHECK = struct.Struct("<I")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TRIES = 5
@@ -38,6 +38,8 @@ class Beat(NamedTuple):
     step: int
     since: float
     """When it entered the phase."""
+    moved: float
+    """When it last got on: entered the phase, or was done with a part of it, as a micro-batch is of a step."""
     alive: float
     """When it last ran at all."""
     started: float
@@ -62,6 +64,7 @@ class Pulse:
         self._rank, self._world, self._attempt = rank, world, attempt
         self._host, self._pid, self._started = socket.gethostname(), os.getpid(), time.time()
         self._phase, self._step, self._since = "start", -1, self._started
+        self._moved = self._since
         self._where, self._waits, self._memory = "", False, 0
         self._lock, self._closing = threading.Lock(), threading.Event()
         self._thread = threading.get_ident()  # Ray Train does not train in the main one
@@ -76,8 +79,13 @@ class Pulse:
 
     def at(self, phase: str, step: int) -> None:
         """The worker enters a phase of a step."""
-        self._phase, self._step, self._since = phase, step, time.time()
+        self._since = self._moved = time.time()
+        self._phase, self._step = phase, step
         self._write()
+
+    def moved(self) -> None:
+        """The worker is done with a part of its phase. Costs next to nothing: the thread writes it."""
+        self._moved = time.time()
 
     def close(self) -> None:
         """The worker is done; its last beat says so."""
@@ -100,7 +108,7 @@ class Pulse:
         with self._lock:
             body = _BODY.pack(
                 *(self._rank, self._world, self._attempt, self._pid, self._step),
-                *(self._since, time.time(), self._started, self._memory, most, gpu),
+                *(self._since, self._moved, time.time(), self._started, self._memory, most, gpu),
                 *(self._phase.encode(), self._host.encode()[:64], self._where.encode()[:64], self._waits),
             )
             self._file[:] = _CHECK.pack(zlib.crc32(body)) + body

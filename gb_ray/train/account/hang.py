@@ -14,11 +14,14 @@ import psutil
 
 from gb_ray.train.account import notes
 from gb_ray.train.account.beat import Beat, beats
+from gb_ray.train.account.quiet import Quiet
 
 LONGER = {"start": 10, "evaluate": 10, "checkpoint": 10, "export": 10}
 """How many times as long these phases may take: they load, measure, write or compile for a while."""
+FIRST = 10
+"""The same of an attempt's first step: it compiles, and nobody knows yet how long one takes."""
 SLOW = 5
-"""A step may take as many times as long as the longest before it."""
+"""A worker may work as many times as long as it did before, until it says again that it gets on."""
 LOOK_EVERY_S = 1.0
 ORDER = ("start", "data", "compute", "evaluate", "checkpoint", "export", "end")
 
@@ -43,25 +46,32 @@ class Hang:
         )
 
 
-def find(seen: list[Beat], now: float, hang_s: float, longest_step_s: float) -> Hang | None:
+def find(seen: list[Beat], now: float, hang_s: float, longest_s: float | None) -> Hang | None:
     """Whether the workers of an attempt hang, and who: a worker that
 
     - has not run at all for too long, or else
     - is behind all the others, or else
     - is not in a collective, while others are and wait there. Where none can be told from the others, it is all.
+
+    One that is waited for and gets on, a micro-batch after another, is slow and does not hang. `longest_s` is how long
+    workers are used to work before they say so (`Quiet`).
     """
     if not seen or len(seen) < seen[0].world:
         return None  # they are only just starting
     frozen = [beat for beat in seen if beat.phase != "end" and now - beat.alive > hang_s * LONGER.get(beat.phase, 1)]
-    patience = max(hang_s, SLOW * longest_step_s)
-    late = [beat for beat in seen if beat.phase != "end" and now - beat.since > patience * LONGER.get(beat.phase, 1)]
+    times = FIRST if longest_s is None else 1
+    patience = max(hang_s, SLOW * (longest_s or 0.0))
+    late = [
+        beat for beat in seen if beat.phase != "end" and now - beat.moved > patience * LONGER.get(beat.phase, times)
+    ]
     if not frozen and not late:
         return None
     least = min(_reached(beat) for beat in seen)
     behind = [beat for beat in seen if _reached(beat) == least]
     outside = [beat for beat in behind if not beat.waits]
-    guilty = frozen or outside or behind
-    return Hang(guilty, [beat for beat in seen if beat not in guilty], now)
+    still = [beat for beat in outside or behind if now - beat.moved > patience * times]
+    guilty = frozen or still
+    return Hang(guilty, [beat for beat in seen if beat not in guilty], now) if guilty else None
 
 
 class Watchman:
@@ -72,7 +82,7 @@ class Watchman:
         self._looked = 0.0
         self._over = 0
         """The attempts up to this one are dealt with."""
-        self._step, self._began, self._longest = (0, -1), 0.0, 0.0
+        self._quiet = Quiet()
 
     def look(self) -> None:
         """Name workers that hang and end them, so that Ray Train starts all of them again."""
@@ -81,8 +91,7 @@ class Watchman:
             return
         self._looked = now
         seen = [beat for beat in beats(self._run) if beat.attempt > self._over]
-        self._time_steps(seen, now)
-        found = find(seen, now, self._hang_s, self._longest)
+        found = find(seen, now, self._hang_s, self._quiet.longest(seen))
         if found:
             self._over = seen[0].attempt
             processes = {beat.rank: _on(beat.host, _state, beat) for beat in found.guilty}
@@ -92,17 +101,6 @@ class Watchman:
             notes.leave(self._run, text, hang=[beat.rank for beat in found.guilty])
             for beat in found.guilty:
                 _on(beat.host, _end, beat)
-
-    def _time_steps(self, seen: list[Beat], now: float) -> None:
-        """The longest step of this attempt, as rank 0's beats show it; its first step, which compiles, is not one."""
-        if not seen or seen[0].step < 0:
-            return
-        at = (seen[0].attempt, seen[0].step)
-        if at != self._step:
-            steps = at[1] - self._step[1]
-            same = at[0] == self._step[0]
-            self._longest = max(self._longest, (now - self._began) / steps) if same else 0.0
-            self._step, self._began = at, now
 
 
 def _reached(beat: Beat) -> tuple[int, int]:

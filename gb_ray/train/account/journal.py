@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Iterator
@@ -42,6 +43,21 @@ def newest(path: Path, count: int) -> list[dict[str, Any]]:
         with suppress(ValueError):
             found.append(dict(json.loads(line)))
     return found
+
+
+def losses(path: Path, before: int, count: int) -> list[float]:
+    """Of the last steps before step `before`, at most `count`, oldest first; of one that was taken again, the last.
+
+    Read from the end, for what an attempt did beyond its checkpoint stands between them and there.
+    """
+    read = -1
+    for look in (count * 2**more for more in itertools.count(1)):
+        entries = newest(path, look)
+        found = {entry["step"]: float(entry["metrics"]["loss"]) for entry in entries if entry["step"] < before}
+        if len(found) >= count or len(entries) == read:
+            break
+        read = len(entries)
+    return [found[step] for step in sorted(found)[-count:]]
 
 
 class Attempt:

@@ -60,6 +60,10 @@ class Record:
             yield
         self._spent[category] = time.perf_counter() - began
 
+    def moved(self) -> None:
+        """This worker is done with a part of the block that it is in."""
+        self._pulse.moved()
+
     def step(self, step: Step, all: Agreement, factor: float, grad_norm: float, also: dict[str, float]) -> None:
         """A step is done; `also` are further metrics of it."""
         if self._journal and self._attempt:

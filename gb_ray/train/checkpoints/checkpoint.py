@@ -9,6 +9,7 @@ checkpoints/
     manifest.json, state/...     what the engine's snapshot is
     universal/                   derived from them for another number of workers: sealed by a manifest of its own
   step-00000100.3fa9c1.part/     being written by one attempt
+  step-00000150.damaged/         did not verify, and the run went on from an older one
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ STATE = "state"
 UNIVERSAL = "universal"
 """The folder that `sharded.reshape` derives from it."""
 NAME = re.compile(r"step-(\d{8,})")
+DAMAGED = ".damaged"
 
 
 @dataclass(frozen=True)
@@ -131,20 +133,41 @@ def opened(path: Path, key: str) -> Checkpoint:
     return Checkpoint(path, found["world"], progress)
 
 
+def set_aside(folder: Path, beyond: int, say: Callable[[str], None]) -> None:
+    """Rename what has the name of a checkpoint after step `beyond`, the newest that verified; `say` gets a line.
+
+    It would count as one of the newest, and older ones that are whole would give way to it. Nothing of it is lost until
+    the run has passed its step.
+    """
+    names = []
+    for path in _places(folder):
+        if _steps(path) > beyond:
+            aside = path.with_name(path.name + DAMAGED)
+            shutil.rmtree(aside, ignore_errors=True)
+            path.rename(aside)
+            names.append(aside.name)
+    if names:
+        say(f"kept aside, until the run is past them: {', '.join(names)}")
+
+
 def reached(folder: Path) -> int:
     """The step of the newest committed checkpoint, unread; 0 when there is none."""
     return max((_steps(path) for path in _places(folder) if (path / MANIFEST).is_file()), default=0)
 
 
 def prune(folder: Path, keep: int, spare: Collection[Path] = ()) -> None:
-    """Remove all but the newest `keep` checkpoints, and `spare`; and what older code left unfinished among them.
+    """Remove all but the newest `keep` checkpoints, and `spare`; and among them what older code left unfinished.
 
-    The manifest goes first: half a removal is no checkpoint.
+    What was set aside goes when there is a checkpoint of its step, or a later one. The manifest goes first: half a
+    removal is no checkpoint.
     """
     committed = [path for path in _places(folder) if (path / MANIFEST).is_file()]
     for path in _places(folder):
         if committed and path < committed[0] and path not in committed[:keep] and path not in spare:
             _remove(path)
+    for path in folder.glob(f"step-*{DAMAGED}"):
+        if committed and path.with_suffix("") <= committed[0]:
+            shutil.rmtree(path)
 
 
 def sweep(folder: Path) -> None:

@@ -23,6 +23,7 @@ from gb_ray.train.checkpoints.sealed import MANIFEST, Torn, manifest
 from gb_ray.train.job import Job
 
 CHUNK = 8 << 20
+LOOK_S = 1.0
 
 
 class Mirror:
@@ -36,6 +37,8 @@ class Mirror:
         self._changed = threading.Condition()
         self._waiting: list[Path] = []
         self._now: Path | None = None
+        self._sent = 0
+        """Chunks, of all copies."""
         self._thread: threading.Thread | None = None
 
     @property
@@ -55,22 +58,29 @@ class Mirror:
                 self._thread = threading.Thread(target=self._run, name="mirror", daemon=True)
                 self._thread.start()
 
-    def close(self) -> None:
-        """Return when everything is copied, or was given up."""
+    def close(self, moved: Callable[[], None] = lambda: None) -> None:
+        """Return when everything is copied, or was given up; `moved` is called now and then while bytes go out."""
         with self._changed:
             thread = self._thread
-        if thread:
-            thread.join()
+        while thread and thread.is_alive():
+            sent = self._sent
+            thread.join(LOOK_S)
+            if self._sent != sent:
+                moved()
 
     def _run(self) -> None:
         while path := self._take():
             try:
                 store = Store.at(self._address, self._job.run.name)
-                store.put(path)
-                store.prune(self._keep, manifest(path)["progress"]["best"])
+                store.put(path, self._count)
+                about = manifest(path)["progress"]
+                store.prune(self._keep, about["steps"], about["best"])
             except (OSError, UserError, Unreachable, Torn, pa.ArrowException) as error:
                 text = f"{path.name} was not copied to the mirror: {error}; training goes on, the next one is tried"
                 notes.say(self._job.run, text)
+
+    def _count(self) -> None:
+        self._sent += 1
 
     def _take(self) -> Path | None:
         with self._changed:
@@ -94,10 +104,13 @@ class Store:
         store, path = remote.split(address)
         return cls(address.partition("?")[0], remote.connect(store), f"{path.rstrip('/')}/{run}")
 
-    def put(self, path: Path) -> None:
-        """Copy a checkpoint; its manifest last. Raises OSError, Unreachable, UserError, or Torn if it is none."""
+    def put(self, path: Path, sent: Callable[[], None] = lambda: None) -> None:
+        """Copy a checkpoint; its manifest last. `sent` is called after each chunk.
+
+        Raises OSError, Unreachable, UserError, or Torn if it is none.
+        """
         for name in [*manifest(path)["files"], MANIFEST]:
-            self._send(path / name, f"{self._base}/{path.name}/{name}")
+            self._send(path / name, f"{self._base}/{path.name}/{name}", sent)
 
     def steps(self) -> list[int]:
         """Of the committed checkpoints there, newest first. Raises Unreachable, UserError."""
@@ -126,20 +139,26 @@ class Store:
         whole.rename(target)
         part.rmdir()
 
-    def prune(self, keep: int, spare: int | None = None) -> None:
-        """Remove all but the newest `keep` there and that of step `spare`; each one's manifest first."""
-        for steps in (steps for steps in self.steps()[keep:] if steps != spare):
+    def prune(self, keep: int, until: int, spare: int | None = None) -> None:
+        """Remove all but the newest `keep` up to step `until` and that of step `spare`; each one's manifest first.
+
+        A later one is damaged, or the run would have gone on from it: others do not give way to it.
+        """
+        for steps in [steps for steps in self.steps() if steps <= until][keep:]:
+            if steps == spare:
+                continue
             path = f"{self._base}/{checkpoint.place(Path(), steps).name}"
             self._system.delete_file(f"{path}/{MANIFEST}")
             self._system.delete_dir(path)
 
-    def _send(self, file: Path, to: str) -> None:
+    def _send(self, file: Path, to: str, sent: Callable[[], None]) -> None:
         def once() -> None:
             if isinstance(self._system, fs.LocalFileSystem):
                 Path(to).parent.mkdir(parents=True, exist_ok=True)
             with file.open("rb") as source, self._system.open_output_stream(to) as target:
                 while chunk := source.read(CHUNK):
                     target.write(chunk)
+                    sent()
 
         remote.persist(f"{self.address}: {file.name}", once)
 

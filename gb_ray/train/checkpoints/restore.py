@@ -51,8 +51,9 @@ def _found(job: Job) -> Checkpoint | None:
         notes.say(job.run, line)
 
     found = checkpoint.newest(folder, job.key, say)
+    before = found.progress.steps if found else 0
+    checkpoint.set_aside(folder, before, say)
     if address:
-        before = found.progress.steps if found else 0
         mirror.fetch(address, job.run, job.key, before, say)
         if checkpoint.reached(folder) > before:
             found = checkpoint.newest(folder, job.key)

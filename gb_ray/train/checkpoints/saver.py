@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from io import FileIO
 from pathlib import Path
@@ -64,11 +65,11 @@ class Saver:
         if wait:
             self._finish()
 
-    def close(self) -> None:
-        """Return when nothing is being written any more."""
+    def close(self, moved: Callable[[], None] = lambda: None) -> None:
+        """Return when nothing is being written any more; `moved` is called while what is copied gets on."""
         self._finish()
         if self._mirror:
-            self._mirror.close()
+            self._mirror.close(moved)
 
     def _finish(self) -> None:
         if self._thread:
