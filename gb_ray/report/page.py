@@ -172,7 +172,7 @@ def _curves(facts: Facts) -> Iterator[Markup]:
     yield element("p", f"{text}{account['workers']} workers with ZeRO {account['zero']} in {account['precision']}.")
     named = {"loss": "loss", "lr": "learning rate", "tokens_per_s": "tokens a second"}
     if early := facts.manifest["recipe"]["train"].get("early_stop"):
-        named[f"validation_{early['metric']}"] = f"{early['metric']} of the validation split"
+        named[f"early_stop_{early['metric']}"] = f"{early['metric']} of the validation split"
     if facts.journal:
         curves = (charts.curve(name, [step.get(key, nan) for step in facts.journal]) for key, name in named.items())
         yield element("div", *curves, class_="row")
