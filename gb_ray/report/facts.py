@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import gb_ray
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.corpus.sources.remote import Unreachable
 from gb_ray.measure import results
@@ -25,7 +26,7 @@ from gb_ray.train.account.beat import beats
 from gb_ray.train.account.goodput import Seconds, goodput
 from gb_ray.train.run import Run, read_json
 
-SHOWN_FROM = ("gb_ray", "torch", "transformers", "deepspeed", "ray", "mlflow")
+SHOWN_FROM = ("torch", "transformers", "deepspeed", "ray", "mlflow")
 
 
 @dataclass(frozen=True)
@@ -81,8 +82,14 @@ def facts(run: Run) -> Facts:
         if any(beat.gpu_memory for beat in beats(run.path))
         else energy(spent, account["workers"], [one.get("joules") for one in lives]),
         answers=_answers(run, account, package.tasks_of(run.model, manifest)),
-        versions={"python": platform.python_version(), **{name: version(name) for name in SHOWN_FROM}},
+        versions=_versions(),
     )
+
+
+def _versions() -> dict[str, str]:
+    # Where the package is on the path and not installed, as in a Ray job, there is no metadata of it.
+    own = {"python": platform.python_version(), "gb_ray": gb_ray.__version__}
+    return own | {name: version(name) for name in SHOWN_FROM}
 
 
 def _answers(run: Run, account: dict[str, Any], tasks: dict[str, Task]) -> dict[str, Answers]:

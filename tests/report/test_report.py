@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,8 +12,14 @@ from typing import Any
 import pytest
 from helpers import gb_json
 
+import gb_ray
+from gb_ray.finetune import finish
 from gb_ray.measure.table import after_lines
+from gb_ray.model import package
+from gb_ray.progress import Progress
 from gb_ray.quickstart import summary, told
+from gb_ray.registry.shipper import Shipper
+from gb_ray.registry.tracking import Tracking
 from gb_ray.report import charts, energy, report
 from gb_ray.report.energy import WATTS_A_CORE
 from gb_ray.report.facts import facts
@@ -138,6 +145,29 @@ def test_the_verb_writes_it_where_it_is_told(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     assert gb_json("report", run.path, "--home", tmp_path, "--out", out) == {"report": str(out)}
     assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_the_page_says_which_code_wrote_it_where_that_is_not_installed(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gb_ray, "__version__", "7.8.9")
+    assert "gb_ray 7.8.9" in Page(report.write(run).read_text(encoding="utf-8")).text
+
+
+def test_a_run_stays_registered_where_its_page_cannot_be_written(
+    run: Run, tmp_path: Path, store_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(store_file, tmp_path / "mlflow.db")
+    tracking = Tracking.open(tmp_path, None)
+    run_id = tracking.start_run("topics", "topics", {}, {})
+    package.amend(run.model, run_id=run_id, name="topics")
+    run.update(status="running", run_id=run_id)
+    (run.path / report.FILE).mkdir()
+    account = finish(run, tracking, Shipper(run.journal, tracking, run_id), Progress())
+    assert run.state["status"] == "finished" and account["model"]["uri"] == "models:/topics/1"
+    assert tracking.run(run_id).info.status == "FINISHED"
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "report" in line]
+    assert "could not be written" in line and f"gb report {run.path}" in line
 
 
 def test_the_table_on_the_terminal_has_the_same_figures(run: Run) -> None:
