@@ -50,6 +50,8 @@ class Facts:
     began: float
     ended: float
     goodput: Seconds
+    gpus: bool
+    """Whether its workers had one each."""
     energy: Energy | None
     answers: dict[str, Answers]
     """By task."""
@@ -68,7 +70,7 @@ def facts(run: Run) -> Facts:
     account, manifest = run.state["account"], package.read(run.model)
     attempts = [read_json(path) for path in sorted((run.path / "attempts").glob("*.json"))]
     lives = [read_json(path) for path in sorted((run.path / life.FOLDER).glob("*.json"))]
-    spent = goodput(run.path)
+    spent, gpus = goodput(run.path), any(beat.gpu_memory for beat in beats(run.path))
     return Facts(
         name=run.path.name,
         account=account,
@@ -78,9 +80,8 @@ def facts(run: Run) -> Facts:
         began=min(one["began"] for one in (lives or attempts)),
         ended=max(one.get("seen", one["began"]) for one in (lives or attempts)),
         goodput=spent,
-        energy=None
-        if any(beat.gpu_memory for beat in beats(run.path))
-        else energy(spent, account["workers"], [one.get("joules") for one in lives]),
+        gpus=gpus,
+        energy=None if gpus else energy(spent, account["workers"], [one.get("joules") for one in lives]),
         answers=_answers(run, account, package.tasks_of(run.model, manifest)),
         versions=_versions(),
     )

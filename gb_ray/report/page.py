@@ -10,7 +10,7 @@ import yaml
 
 from gb_ray.measure.slices import FEWEST, Slice
 from gb_ray.measure.table import by_luck, changed, number, pace, span
-from gb_ray.report import charts
+from gb_ray.report import charts, speed
 from gb_ray.report.energy import told
 from gb_ray.report.facts import Facts
 from gb_ray.report.markup import Markup, element, join, table
@@ -171,11 +171,14 @@ def _curves(facts: Facts) -> Iterator[Markup]:
     text = f"{account['steps']:,} steps, {account['samples_seen']:,} samples and {account['tokens_seen']:,} tokens on "
     yield element("p", f"{text}{account['workers']} workers with ZeRO {account['zero']} in {account['precision']}.")
     named = {"loss": "loss", "lr": "learning rate", "tokens_per_s": "tokens a second"}
+    if any("mfu" in step for step in facts.journal):
+        named["mfu"] = "share of the devices' peak"
     if early := facts.manifest["recipe"]["train"].get("early_stop"):
         named[f"early_stop_{early['metric']}"] = f"{early['metric']} of the validation split"
     if facts.journal:
         curves = (charts.curve(name, [step.get(key, nan) for step in facts.journal]) for key, name in named.items())
         yield element("div", *curves, class_="row")
+        yield element("p", speed.told(facts))
 
 
 def _data(facts: Facts, task: str) -> Iterator[Markup]:

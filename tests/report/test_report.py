@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from gb_ray.progress import Progress
 from gb_ray.quickstart import summary, told
 from gb_ray.registry.shipper import Shipper
 from gb_ray.registry.tracking import Tracking
-from gb_ray.report import charts, energy, report
+from gb_ray.report import charts, energy, report, speed
 from gb_ray.report.energy import WATTS_A_CORE
 from gb_ray.report.facts import facts
 from gb_ray.section import UserError
@@ -84,13 +86,27 @@ def test_it_has_the_figures_of_the_run(page: Page, run: Run) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "points"), [("loss", 10), ("learning rate", 10), ("macro_f1 of the validation split", 3)]
+    ("name", "points"),
+    [("loss", 10), ("learning rate", 10), ("share of the devices' peak", 10), ("macro_f1 of the validation split", 3)],
 )
 def test_a_curve_has_a_point_for_each_measurement(run: Run, name: str, points: int) -> None:
     content = report.write(run).read_text(encoding="utf-8")
-    figure = next(part for part in content.split("<figure>") if part.startswith(f"<figcaption>{name}<"))
+    caption = f"<figcaption>{escape(name)}<"
+    figure = next(part for part in content.split("<figure>") if part.startswith(caption))
     line = re.search(r'<polyline points="([^"]*)"', figure)
     assert line and len(line[1].split()) == points == figure.count("<circle ")
+
+
+def test_its_speed_is_beside_what_its_devices_could_do_at_most(run: Run) -> None:
+    found = facts(run)
+    # Five steps of 1 s at 0.4, five of 3 s at 0.2.
+    said = speed.told(found)
+    assert "25.0% went into the model (30.0% with attention)" in said and "95.4 GFLOP/s" in said
+    assert "fp32 were measured to reach on its processors" in said
+    assert "the makers' rate of its GPUs in fp32" in speed.told(replace(found, gpus=True))
+    unknown = [{name: value for name, value in step.items() if name != "mfu"} for step in found.journal]
+    assert "is not known" in speed.told(replace(found, journal=unknown))
+    assert said in Page(report.write(run).read_text(encoding="utf-8")).text
 
 
 def test_what_others_wrote_is_text(page: Page) -> None:

@@ -94,13 +94,15 @@ class Record:
             self._attempt.write(ended=True)
 
     def _utilisation(self, tokens: int, samples: int, seconds: float) -> dict[str, float]:
-        """Share of the devices' peak, without and with attention, as if all samples were of one length."""
+        """Share of the devices' peak, without and with attention, as if all samples were of one length; and that peak,
+        in FLOP/s of all workers.
+        """
         if self._peak_flops is None:
             return {}
         (plain, none), (_, of_one) = self._flops
         whole = none + (of_one - none) * tokens / samples
         rate = tokens / seconds / self._peak_flops
-        return {"mfu": plain * rate, "mfu_attention": whole * rate}
+        return {"mfu": plain * rate, "mfu_attention": whole * rate, "peak_flops": self._peak_flops}
 
     def _most_memory(self) -> int:
         """Bytes of the worker that has most: on its GPU, or resident."""
