@@ -19,6 +19,7 @@ from gb_ray.measure.table import summaries
 from gb_ray.model import package
 from gb_ray.report import errors
 from gb_ray.report.energy import Energy, energy
+from gb_ray.report.pairs import pairs
 from gb_ray.section import UserError
 from gb_ray.tasks.task import Task
 from gb_ray.train.account import life
@@ -36,6 +37,8 @@ class Answers:
     corpus: dict[str, Any]
     worst: list[dict[str, Any]]
     confusion: list[list[int]] | None
+    pairs: list[dict[str, Any]] | None
+    """See pairs.py."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,12 @@ def _answers(run: Run, account: dict[str, Any], tasks: dict[str, Task]) -> dict[
     for (name, task), summary in zip(tasks.items(), summaries(account).values(), strict=True):
         path = results.path_of(run.path, "after", name, split)
         scores = Scores.open(path, task) if path.is_file() else None
-        worst = errors.worst(scores, _corpus(summary), split) if scores else []
-        found[name] = Answers(summary, worst, errors.confusion(scores) if scores else None)
+        if scores is None:
+            found[name] = Answers(summary, [], None, None)
+            continue
+        corpus = _corpus(summary)
+        worst, confused = errors.worst(scores, corpus, split), pairs(scores, corpus, split)
+        found[name] = Answers(summary, worst, errors.confusion(scores), confused)
     return found
 
 

@@ -23,8 +23,10 @@ from gb_ray.quickstart import summary, told
 from gb_ray.registry.shipper import Shipper
 from gb_ray.registry.tracking import Tracking
 from gb_ray.report import charts, energy, report, speed
+from gb_ray.report import page as page_module
 from gb_ray.report.energy import WATTS_A_CORE
 from gb_ray.report.facts import facts
+from gb_ray.report.page import page as page_of
 from gb_ray.section import UserError
 from gb_ray.train.run import Run, create
 
@@ -133,6 +135,20 @@ def test_the_worst_come_first_and_all_answers_are_counted(run: Run) -> None:
     assert sum(map(sum, found.confusion)) == 90
     right = sum(found.confusion[i][i] for i in range(3)) / 90
     assert right == pytest.approx(run.state["account"]["metrics"]["test"]["topic"]["accuracy"], abs=1e-6)
+
+
+def test_of_many_labels_it_shows_those_that_are_most_confused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "What it confuses" in page_of(facts(run)) and "taken for what" not in page_of(facts(run))
+    monkeypatch.setattr(page_module, "LABELS_SHOWN", 2)
+    found = facts(run)
+    answers = found.answers["topic"]
+    assert answers.pairs and answers.confusion
+    text = Page(page_of(found)).text
+    assert text.index("What it confuses") < text.index("taken for what") < text.index("most wrong about")
+    wrong = sum(map(sum, answers.confusion)) - sum(answers.confusion[i][i] for i in range(3))
+    assert sum(one["count"] for one in answers.pairs) == wrong > 0
+    unkept = replace(found, answers={"topic": replace(answers, pairs=None)})
+    assert "too large to be kept" in page_of(unkept)
 
 
 def test_steps_done_again_are_energy_wasted() -> None:
