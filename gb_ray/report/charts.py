@@ -102,7 +102,8 @@ def confusion(table: Sequence[Sequence[int]], labels: list[str]) -> Markup:
             box = {"x": x + 1, "y": y + 1, "width": cell - 2, "height": cell - 2, "rx": 3}
             parts.append(element("rect", title, **box, class_=kind, fill_opacity=f"{0.06 + 0.8 * share:.2f}"))
             if count:
-                parts.append(element("text", count, x=x + cell / 2, y=y + cell / 2 + 4, text_anchor="middle"))
+                place = {"x": x + cell / 2, "y": y + cell / 2 + 4, "text_anchor": "middle"}
+                parts.append(element("text", count, **place, class_="on" if share > 0.4 else None))
     return _svg(side, side, *parts, class_="confusion")
 
 

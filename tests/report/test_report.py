@@ -242,3 +242,9 @@ def test_the_quickstart_shows_the_same_figures(run: Run, tmp_path: Path) -> None
 def test_a_chart_is_whole_whatever_it_shows(chart: str) -> None:
     ElementTree.fromstring(chart)
     assert not re.search(r"[\s\",](nan|-?inf)[\s\",]", chart)
+
+
+def test_a_count_on_a_dark_cell_is_light() -> None:
+    drawn = charts.confusion([[0, 9], [1, 0]], ["a", "b"])
+    assert drawn.count('class="on"') == 2
+    assert 'class="on"' not in charts.confusion([[1, 1, 1]] * 3, ["a", "b", "c"])
