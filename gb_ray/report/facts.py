@@ -25,6 +25,7 @@ from gb_ray.tasks.task import Task
 from gb_ray.train.account import life
 from gb_ray.train.account.beat import beats
 from gb_ray.train.account.goodput import Seconds, goodput
+from gb_ray.train.planning.machines import by_device_name
 from gb_ray.train.run import Run, read_json
 
 SHOWN_FROM = ("torch", "transformers", "deepspeed", "ray", "mlflow")
@@ -73,7 +74,8 @@ def facts(run: Run) -> Facts:
     account, manifest = run.state["account"], package.read(run.model)
     attempts = [read_json(path) for path in sorted((run.path / "attempts").glob("*.json"))]
     lives = [read_json(path) for path in sorted((run.path / life.FOLDER).glob("*.json"))]
-    spent, gpus = goodput(run.path), any(beat.gpu_memory for beat in beats(run.path))
+    names = [one["gpu"] for one in attempts if one.get("gpu")]
+    spent, gpus = goodput(run.path), bool(names) or any(beat.gpu_memory for beat in beats(run.path))
     return Facts(
         name=run.path.name,
         account=account,
@@ -84,10 +86,17 @@ def facts(run: Run) -> Facts:
         ended=max(one.get("seen", one["began"]) for one in (lives or attempts)),
         goodput=spent,
         gpus=gpus,
-        energy=None if gpus else energy(spent, account["workers"], [one.get("joules") for one in lives]),
+        energy=_energy(spent, account["workers"], [one.get("joules") for one in lives], gpus, names),
         answers=_answers(run, account, package.tasks_of(run.model, manifest)),
         versions=_versions(),
     )
+
+
+def _energy(spent: Seconds, workers: int, joules: list[float | None], gpus: bool, names: list[str]) -> Energy | None:
+    if not gpus:
+        return energy(spent, workers, joules)
+    known = by_device_name(names[-1]) if names else None  # runs of before did not say
+    return energy(spent, workers, joules, known.watts) if known else None
 
 
 def _versions() -> dict[str, str]:

@@ -28,7 +28,7 @@ from gb_ray.report.energy import WATTS_A_CORE
 from gb_ray.report.facts import facts
 from gb_ray.report.page import page as page_of
 from gb_ray.section import UserError
-from gb_ray.train.run import Run, create
+from gb_ray.train.run import Run, create, read_json, write_json
 
 ALONE = {"meta", "link", "img", "br", "hr", "input"}
 
@@ -166,6 +166,27 @@ def test_energy_is_what_was_measured_if_every_life_was() -> None:
     assert (found["measured"], found["wh"], found["wasted"]) == (True, 3, 0.75)
     assert "estimate" not in energy.told(found)
     assert not energy.energy(spent, 2, [3600.0, None])["measured"]
+
+
+def test_the_energy_of_gpus_is_an_estimate_and_called_so() -> None:
+    spent = {"compute": 30.0, "lost": 6.0}
+    # What processors counted is not what GPUs took.
+    found = energy.energy(spent, 2, [3600.0], 700.0)
+    assert not found["measured"] and found["wh"] == pytest.approx(72 * (700 + WATTS_A_CORE) / 3600)
+    assert found["wasted"] == pytest.approx(found["wh"] / 6, abs=1e-3)
+    said = energy.told(found)
+    assert "an estimate" in said and "at the 700 W" in said
+    assert "not known" in energy.told(None)
+
+
+@pytest.mark.parametrize(("gpu", "watts"), [("NVIDIA H100 80GB HBM3", 700), ("NVIDIA L4", 72), ("another", None)])
+def test_the_power_of_gpus_is_that_of_the_catalogue(run: Run, gpu: str, watts: float | None) -> None:
+    assert not facts(run).gpus
+    last = run.path / "attempts" / "0002.json"
+    write_json(last, read_json(last) | {"gpu": gpu})
+    found = facts(run)
+    assert found.gpus and (found.energy and found.energy["gpu_watts"]) == watts
+    assert energy.told(found.energy) in Page(report.write(run).read_text(encoding="utf-8")).text
 
 
 def test_a_run_that_is_not_done_has_no_report(tmp_path: Path) -> None:

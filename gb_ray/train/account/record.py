@@ -40,7 +40,9 @@ class Record:
         self._memory, self._looked = 0, 0.0
 
     def ready(self, worker: Worker) -> None:
-        """The worker has its model: what a token of it costs, and what all devices could do."""
+        """The worker has its model and its device: what a token of it costs, and what all devices could do."""
+        if self._attempt and worker.device.type == "cuda":
+            self._attempt.gpu = torch.cuda.get_device_name(worker.device)
         if self._journal:
             model = worker.engine.module
             self._flops = flops.flops_per_token(model, 0.0), flops.flops_per_token(model, 1.0)
