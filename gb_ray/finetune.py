@@ -84,12 +84,21 @@ def finish(run: Run, tracking: Tracking, shipper: Shipper, progress: Progress) -
             f"The model is kept in {run.model}. When the server is back: gb register {run.path}"
         ) from error
     run.update(status="finished", account=account | {"goodput": goodput(run.path)})
-    page = report.write(run)
+    _show(run, tracking, run_id, progress)
+    return dict(run.state["account"])
+
+
+def _show(run: Run, tracking: Tracking, run_id: str, progress: Progress) -> None:
+    """Write the page about a run and send it. The model is registered by now, and stays so without a page."""
+    try:
+        page = report.write(run)
+    except Exception as error:  # noqa: BLE001
+        progress.say(f"the report could not be written: {error}; when that is mended: gb report {run.path}")
+        return
     try:
         tracking.artifact(run_id, page)
-    except Exception as error:  # noqa: BLE001 - the model is registered, and the page is here
+    except Exception as error:  # noqa: BLE001
         progress.say(f"the tracking server did not take {page}: {error}")
-    return dict(run.state["account"])
 
 
 def promote(

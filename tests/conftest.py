@@ -91,6 +91,16 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def store_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty sqlite store: making its tables takes seconds, copying it does not."""
+    from gb_ray.registry.tracking import Tracking
+
+    home = tmp_path_factory.mktemp("store")
+    Tracking.open(home, None)
+    return home / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
 def rows_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """240 texts as JSON lines."""
     path = tmp_path_factory.mktemp("data") / "rows.jsonl"

@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = add("report", runs.report)
     sub.add_argument("run", metavar="RUN", help="a run's name, the beginning of it, or its directory")
     sub.add_argument("--out", type=Path, metavar="FILE", help="where to write it [report.html in the run's directory]")
-    add("register", train.register).add_argument("run", type=Path, help="the run's directory")
+    add("register", train.register).add_argument("run", type=Path, help="the run's directory, or that of an average")
     sub = add("evaluate", train.evaluate, recipe="required")
     sub.add_argument("model", help="models:/NAME@alias, models:/NAME/N, or an exported directory")
     sub.add_argument("--split", default="test", choices=("train", "validation", "test"))

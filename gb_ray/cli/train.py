@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from psutil import Process
@@ -61,14 +62,19 @@ def as_stopped(call: Call, stop: Any) -> Outcome:
 
 
 def register(call: Call) -> Outcome:
-    """gb register RUN: finish a run whose tracking server was away at the end."""
+    """gb register RUN: finish a run whose tracking server was away at the end, or register what gb average wrote."""
     from gb_ray.finetune import finish
+    from gb_ray.registry.export import MANIFEST
     from gb_ray.registry.shipper import Shipper
     from gb_ray.train.run import Run
 
     folder = call.args.run
+    if (folder / MANIFEST).is_file():
+        return _register_average(call, folder)
     if not (folder / "run.json").is_file():
-        raise UserError(f"{folder}: not a run (no run.json); runs are in {call.home / 'runs'}")
+        raise UserError(
+            f"{folder}: neither a run (no run.json) nor a model (no {MANIFEST}); runs are in {call.home / 'runs'}"
+        )
     run = Run(folder)
     if "account" not in run.state:
         raise UserError(f"{folder}: its training has not ended; run gb finetune with the same recipe to go on")
@@ -76,6 +82,19 @@ def register(call: Call) -> Outcome:
     with run.locked():
         account = finish(run, tracking, Shipper(run.journal, tracking, run.state["run_id"]), call.progress)
     return DONE, account, _model_lines(account)
+
+
+def _register_average(call: Call, folder: Path) -> Outcome:
+    from gb_ray.finetune import describe
+    from gb_ray.model import package
+    from gb_ray.registry.average import register_average
+
+    found = register_average(call.tracking(), folder)
+    parents = package.read(found.path)["parents"]
+    account = {"run_id": found.run_id, "model": describe(found), "parents": parents}
+    lines = [f"model      {found.uri}  sha256 {found.weights_sha256[:16]}…, the mean of {len(parents)}"]
+    lines += [f"parent     {one['uri']}  sha256 {one['weights_sha256'][:16]}…" for one in parents]
+    return DONE, account, [*lines, f"next       gb promote {found.name} --version {found.version}"]
 
 
 def evaluate(call: Call) -> Outcome:
@@ -114,6 +133,7 @@ def evaluate(call: Call) -> Outcome:
 
 def average(call: Call) -> Outcome:
     """gb average MODEL MODEL ... --out DIR: one model whose weights are the mean of those of several."""
+    from gb_ray.model import package
     from gb_ray.model.average import average
     from gb_ray.registry.card import card
 
@@ -124,7 +144,11 @@ def average(call: Call) -> Outcome:
     (out / "README.md").write_text(card(manifest), encoding="utf-8")
     account = {"path": str(out), "weights_sha256": manifest["weights_sha256"], "parents": manifest["parents"]}
     lines = [f"model      {out}  sha256 {manifest['weights_sha256'][:16]}…, the mean of {len(versions)}"]
-    return DONE, account, [*lines, f"next       gb evaluate {out} --recipe RECIPE --against {call.args.models[0]}"]
+    told = [package.read(one.path) for one in versions]
+    if any(package.temperature(one, task) != 1.0 for one in told for task in one["tasks"]):
+        lines.append("calibrated no: the temperatures of these models are of other weights and were left out")
+    lines += [f"next       gb evaluate {out} --recipe RECIPE --against {call.args.models[0]}"]
+    return DONE, account, [*lines, f"           gb register {out}"]
 
 
 def ensemble(call: Call) -> Outcome:

@@ -18,6 +18,8 @@ from gb_ray.section import UserError
 
 OWN = {"run_id", "metrics", "before", "intervals", "calibration", "state", "files", "weights_sha256"}
 """What a manifest says of one model's weights."""
+NO_RUN = "average of "
+"""What stands before the parents' runs, in place of the id of a run: that is known when it is registered."""
 SAYS_NOTHING = ("dropout", "transformers_version", "_name_or_path", "dtype")
 """Keys of config.json, or their ends, that decide no answer."""
 
@@ -27,7 +29,8 @@ def average(parents: Sequence[Path], out: Path, names: Sequence[dict[str, Any]])
 
     Wortsman et al., Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing
     inference time (https://arxiv.org/abs/2203.05482, the uniform soup). Sums are of fp64. What all manifests say alike
-    stays, name and recipe are those of the first; metrics and temperatures are those of other weights and are left out.
+    stays, name, recipe and policy are those of the first; metrics and temperatures are those of other weights and are
+    left out.
 
     Raises UserError for fewer than two models, for one that is there twice or is an adapter alone, for models of
     another architecture, base, tokenizer, task or label set than the first, and for an `out` that exists.
@@ -50,9 +53,9 @@ def average(parents: Sequence[Path], out: Path, names: Sequence[dict[str, Any]])
                 raise UserError(f"{path}: its {what} is not that of {parents[0]}: {_apart(own, expected)}")
     kept = {key: value for key, value in first.items() if all(one.get(key) == value for one in manifests)}
     known = {key: value for key, value in kept.items() if key not in OWN}
-    known |= {key: first[key] for key in ("name", "tasks", "recipe") if key in first}
+    known |= {key: first[key] for key in ("name", "tasks", "recipe", "policy") if key in first}
     runs = ", ".join(str(one.get("run_id")) for one in manifests)
-    known |= {"run_id": f"average of {runs}", "state": _state(first), "parents": list(names)}
+    known |= {"run_id": f"{NO_RUN}{runs}", "state": _state(first), "parents": list(names)}
     with ExitStack() as stack:
         return package.alike(parents[0], known, out, _means(parents, stack))
 

@@ -12,6 +12,8 @@ from gb_ray.report.markup import Markup, element, join
 
 POINTS = 300
 """Of a curve at the most: means of as many steps each."""
+DOTTED = 40
+"""Points of a curve at the most that are marked one by one: of a single one there is no line."""
 WIDE, HIGH = 340, 150
 LEFT, RIGHT, TOP, BOTTOM = 44, 8, 8, 22
 
@@ -27,10 +29,12 @@ def curve(name: str, values: Sequence[float]) -> Markup:
     high = high if high > low else low + 1
     x = LEFT + steps / max(1, len(whole) - 1) * (WIDE - LEFT - RIGHT)
     y = TOP + (high - means) / (high - low) * (HIGH - TOP - BOTTOM)
-    line = element("polyline", points=" ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True)), class_="line")
+    points = [(f"{a:.1f}", f"{b:.1f}") for a, b in zip(x, y, strict=True)]
+    line = element("polyline", points=" ".join(f"{a},{b}" for a, b in points), class_="line")
+    dots = [element("circle", cx=a, cy=b, r=2, class_="dot") for a, b in points] if len(points) <= DOTTED else []
     marks = [_left(TOP, small(high)), _left(HIGH - BOTTOM, small(low)), _below(LEFT, "1", "start")]
     marks.append(_below(WIDE - RIGHT, f"step {len(whole):,}", "end"))
-    return element("figure", element("figcaption", name), _svg(WIDE, HIGH, _floor(), line, *marks))
+    return element("figure", element("figcaption", name), _svg(WIDE, HIGH, _floor(), line, *dots, *marks))
 
 
 def span(before: float | None, value: float, ends: Sequence[float] | None) -> Markup:
@@ -98,7 +102,8 @@ def confusion(table: Sequence[Sequence[int]], labels: list[str]) -> Markup:
             box = {"x": x + 1, "y": y + 1, "width": cell - 2, "height": cell - 2, "rx": 3}
             parts.append(element("rect", title, **box, class_=kind, fill_opacity=f"{0.06 + 0.8 * share:.2f}"))
             if count:
-                parts.append(element("text", count, x=x + cell / 2, y=y + cell / 2 + 4, text_anchor="middle"))
+                place = {"x": x + cell / 2, "y": y + cell / 2 + 4, "text_anchor": "middle"}
+                parts.append(element("text", count, **place, class_="on" if share > 0.4 else None))
     return _svg(side, side, *parts, class_="confusion")
 
 

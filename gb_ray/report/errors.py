@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from gb_ray.corpus.catalogue import rows
 from gb_ray.corpus.catalogue.figures import visible
@@ -28,8 +29,7 @@ def worst(scores: Scores, corpus: Corpus | None, split: str) -> list[Row]:
 
     `text` is empty when the corpus is not here or keeps no text.
     """
-    answers, losses = scores.statistics[:, 0], scores.statistics[:, 1]
-    mean = np.where(answers > 0, losses / np.maximum(answers, 1), -np.inf)
+    mean = losses(scores)
     places = [int(place) for place in np.argsort(-mean, kind="stable")[:SHOWN] if np.isfinite(mean[place])]
     ids = scores.about["id"].to_pylist()
     kept = _kept(corpus, split, [ids[place] for place in places]) if corpus else {}
@@ -40,6 +40,17 @@ def worst(scores: Scores, corpus: Corpus | None, split: str) -> list[Row]:
         about = {"id": ids[place], "loss": float(mean[place]), "truth": truth, "answer": answer}
         found.append(about | {"text": _text(fields)})
     return found
+
+
+def losses(scores: Scores) -> NDArray[np.float64]:
+    """Of each sample the loss an answer, -inf where nothing is asked."""
+    answers, sums = scores.statistics[:, 0], scores.statistics[:, 1]
+    return np.where(answers > 0, sums / np.maximum(answers, 1), -np.inf)
+
+
+def texts(corpus: Corpus | None, split: str, ids: list[str]) -> dict[str, str]:
+    """The texts of samples by id; none where the corpus is not here."""
+    return {id: _text(fields) for id, fields in _kept(corpus, split, ids).items()} if corpus else {}
 
 
 def confusion(scores: Scores) -> list[list[int]] | None:

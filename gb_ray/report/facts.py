@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import gb_ray
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.corpus.sources.remote import Unreachable
 from gb_ray.measure import results
@@ -18,14 +19,16 @@ from gb_ray.measure.table import summaries
 from gb_ray.model import package
 from gb_ray.report import errors
 from gb_ray.report.energy import Energy, energy
+from gb_ray.report.pairs import pairs
 from gb_ray.section import UserError
 from gb_ray.tasks.task import Task
 from gb_ray.train.account import life
 from gb_ray.train.account.beat import beats
 from gb_ray.train.account.goodput import Seconds, goodput
+from gb_ray.train.planning.machines import by_device_name
 from gb_ray.train.run import Run, read_json
 
-SHOWN_FROM = ("gb_ray", "torch", "transformers", "deepspeed", "ray", "mlflow")
+SHOWN_FROM = ("torch", "transformers", "deepspeed", "ray", "mlflow")
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Answers:
     corpus: dict[str, Any]
     worst: list[dict[str, Any]]
     confusion: list[list[int]] | None
+    pairs: list[dict[str, Any]] | None
+    """See pairs.py."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,8 @@ class Facts:
     began: float
     ended: float
     goodput: Seconds
+    gpus: bool
+    """Whether its workers had one each."""
     energy: Energy | None
     answers: dict[str, Answers]
     """By task."""
@@ -67,7 +74,8 @@ def facts(run: Run) -> Facts:
     account, manifest = run.state["account"], package.read(run.model)
     attempts = [read_json(path) for path in sorted((run.path / "attempts").glob("*.json"))]
     lives = [read_json(path) for path in sorted((run.path / life.FOLDER).glob("*.json"))]
-    spent = goodput(run.path)
+    names = [one["gpu"] for one in attempts if one.get("gpu")]
+    spent, gpus = goodput(run.path), bool(names) or any(beat.gpu_memory for beat in beats(run.path))
     return Facts(
         name=run.path.name,
         account=account,
@@ -77,12 +85,24 @@ def facts(run: Run) -> Facts:
         began=min(one["began"] for one in (lives or attempts)),
         ended=max(one.get("seen", one["began"]) for one in (lives or attempts)),
         goodput=spent,
-        energy=None
-        if any(beat.gpu_memory for beat in beats(run.path))
-        else energy(spent, account["workers"], [one.get("joules") for one in lives]),
+        gpus=gpus,
+        energy=_energy(spent, account["workers"], [one.get("joules") for one in lives], gpus, names),
         answers=_answers(run, account, package.tasks_of(run.model, manifest)),
-        versions={"python": platform.python_version(), **{name: version(name) for name in SHOWN_FROM}},
+        versions=_versions(),
     )
+
+
+def _energy(spent: Seconds, workers: int, joules: list[float | None], gpus: bool, names: list[str]) -> Energy | None:
+    if not gpus:
+        return energy(spent, workers, joules)
+    known = by_device_name(names[-1]) if names else None  # runs of before did not say
+    return energy(spent, workers, joules, known.watts) if known else None
+
+
+def _versions() -> dict[str, str]:
+    # Where the package is on the path and not installed, as in a Ray job, there is no metadata of it.
+    own = {"python": platform.python_version(), "gb_ray": gb_ray.__version__}
+    return own | {name: version(name) for name in SHOWN_FROM}
 
 
 def _answers(run: Run, account: dict[str, Any], tasks: dict[str, Task]) -> dict[str, Answers]:
@@ -91,8 +111,12 @@ def _answers(run: Run, account: dict[str, Any], tasks: dict[str, Task]) -> dict[
     for (name, task), summary in zip(tasks.items(), summaries(account).values(), strict=True):
         path = results.path_of(run.path, "after", name, split)
         scores = Scores.open(path, task) if path.is_file() else None
-        worst = errors.worst(scores, _corpus(summary), split) if scores else []
-        found[name] = Answers(summary, worst, errors.confusion(scores) if scores else None)
+        if scores is None:
+            found[name] = Answers(summary, [], None, None)
+            continue
+        corpus = _corpus(summary)
+        worst, confused = errors.worst(scores, corpus, split), pairs(scores, corpus, split)
+        found[name] = Answers(summary, worst, errors.confusion(scores), confused)
     return found
 
 

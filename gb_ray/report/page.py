@@ -10,10 +10,11 @@ import yaml
 
 from gb_ray.measure.slices import FEWEST, Slice
 from gb_ray.measure.table import by_luck, changed, number, pace, span
-from gb_ray.report import charts
+from gb_ray.report import charts, speed
 from gb_ray.report.energy import told
 from gb_ray.report.facts import Facts
 from gb_ray.report.markup import Markup, element, join, table
+from gb_ray.report.pairs import SHOWN
 from gb_ray.report.style import STYLE
 
 LABELS_SHOWN = 40
@@ -146,12 +147,22 @@ def _calibration(facts: Facts, task: str) -> Iterator[Markup]:
 
 
 def _confusion(facts: Facts, task: str) -> Iterator[Markup]:
-    labels, confusion = facts.manifest["tasks"][task]["labels"], facts.answers[task].confusion
-    if confusion is None or len(labels) > LABELS_SHOWN:
+    labels, found = facts.manifest["tasks"][task]["labels"], facts.answers[task]
+    if not labels:
         return
     yield element("h2", "What it confuses")
-    yield element("p", "A row for each true label, a column for each answer.", class_="quiet")
-    yield element("div", charts.confusion(confusion, labels), class_="wide")
+    if found.confusion is not None and len(labels) <= LABELS_SHOWN:
+        yield element("p", "A row for each true label, a column for each answer.", class_="quiet")
+        yield element("div", charts.confusion(found.confusion, labels), class_="wide")
+    elif found.pairs is None:
+        yield element("p", "Not known: what it answered to each text was too large to be kept, or was removed.")
+    elif not found.pairs:
+        yield element("p", "Nothing: every answer is right.")
+    else:
+        text = f"What is taken for what, the most frequent first, {SHOWN} at most; with the worst example of each."
+        yield element("p", text, class_="quiet")
+        rows = [[one["truth"], one["answer"], one["text"], f"{one['count']:,}"] for one in found.pairs]
+        yield table(["true", "answered", "for example", "times"], rows, left=3)
 
 
 def _worst(facts: Facts, task: str) -> Iterator[Markup]:
@@ -171,11 +182,14 @@ def _curves(facts: Facts) -> Iterator[Markup]:
     text = f"{account['steps']:,} steps, {account['samples_seen']:,} samples and {account['tokens_seen']:,} tokens on "
     yield element("p", f"{text}{account['workers']} workers with ZeRO {account['zero']} in {account['precision']}.")
     named = {"loss": "loss", "lr": "learning rate", "tokens_per_s": "tokens a second"}
+    if any("mfu" in step for step in facts.journal):
+        named["mfu"] = "share of the devices' peak"
     if early := facts.manifest["recipe"]["train"].get("early_stop"):
-        named[f"validation_{early['metric']}"] = f"{early['metric']} of the validation split"
+        named[f"early_stop_{early['metric']}"] = f"{early['metric']} of the validation split"
     if facts.journal:
         curves = (charts.curve(name, [step.get(key, nan) for step in facts.journal]) for key, name in named.items())
         yield element("div", *curves, class_="row")
+        yield element("p", speed.told(facts))
 
 
 def _data(facts: Facts, task: str) -> Iterator[Markup]:

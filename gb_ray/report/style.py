@@ -25,9 +25,10 @@ td.text { overflow-wrap: anywhere; min-width: 5rem; }
 figure { margin: 0.5rem 0; }
 figcaption { font-size: 0.8125rem; color: var(--soft); margin-bottom: 0.25rem; }
 svg { display: block; max-width: 100%; height: auto; }
-td svg { margin: 0.25rem 0; }
+td svg { margin: 0.25rem 0; max-width: none; }
 svg text { font-size: 11px; fill: var(--soft); font-variant-numeric: tabular-nums; }
 .confusion text { fill: var(--ink); }
+.confusion .on { fill: var(--page); }
 .line { fill: none; stroke: var(--accent); stroke-width: 1.5; stroke-linejoin: round; }
 .rule { stroke: var(--rule); stroke-width: 1; }
 .bar { stroke: var(--accent); stroke-width: 5; stroke-opacity: 0.35; stroke-linecap: round; }

@@ -54,8 +54,88 @@ def test_an_adapter_begins_without_effect_and_trains_with_the_head_alone(backbon
     assert torch.allclose(plain(IDS).logits, adapted(IDS).logits, atol=1e-6)
     trained = {name for name, parameter in adapted.named_parameters() if parameter.requires_grad}
     drawn = {"classifier.weight", "classifier.bias"}
-    assert drawn < trained and all("lora_" in name or "ia3_" in name for name in trained - drawn)
+    mark = "ia3_" if kind["type"] == "ia3" else "lora_"
+    assert drawn < trained and all(mark in name for name in trained - drawn)
     assert not torch.allclose(plain(IDS).logits, moved(adapted)(IDS).logits, atol=1e-3)
+
+
+def of_adapter(model: Any) -> dict[str, torch.Tensor]:
+    """What is new in a model by name, but for its head."""
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    return {name: parameter for name, parameter in trained.items() if not name.startswith("classifier.")}
+
+
+@pytest.mark.parametrize(
+    ("type", "parts"),
+    [
+        ("lora", {"lora_A", "lora_B"}),
+        ("dora", {"lora_A", "lora_B", "lora_magnitude_vector"}),
+        ("adalora", {"lora_A", "lora_B", "lora_E"}),
+        ("ia3", {"ia3_l"}),
+        ("prefix", {"prefix_key", "prefix_value"}),
+    ],
+)
+def test_each_type_trains_what_its_paper_says(backbone: Path, type: str, parts: set[str]) -> None:
+    kind = {"type": type, "export": "adapter" if type == "prefix" else "merged"}
+    found = of_adapter(new(backbone, kind))
+    assert {
+        part for name in found for part in name.split(".") if part.startswith(("lora_", "ia3_", "prefix_"))
+    } == parts
+    model = new(backbone, kind)
+    # Of LoRA one factor begins at zero: no gradient reaches the other until it has moved.
+    moved(model)(IDS).logits.square().sum().backward()
+    still = [
+        name for name, parameter in of_adapter(model).items() if parameter.grad is None or not parameter.grad.any()
+    ]
+    assert not still
+
+
+def test_the_rank_is_that_of_the_product(backbone: Path) -> None:
+    for rank in (2, 5):
+        found = of_adapter(new(backbone, {"rank": rank}))
+        assert {tensor.shape[0] for name, tensor in found.items() if "lora_A" in name} == {rank}
+        assert {tensor.shape[1] for name, tensor in found.items() if "lora_B" in name} == {rank}
+
+
+def test_alpha_scales_what_a_lora_adds(backbone: Path) -> None:
+    target = {"rank": 4, "targets": ["0.attention.self.query"]}
+
+    def added(**more: Any) -> torch.Tensor:
+        query = moved(new(backbone, target | more)).base_model.encoder.layer[0].attention.self.query
+        rows = torch.ones(1, 32)
+        return query(rows) - query.get_base_layer()(rows)
+
+    assert torch.allclose(added(alpha=12), 3 * added(alpha=4), atol=1e-5) and added(alpha=4).abs().max() > 1e-3
+    assert torch.equal(added(), added(alpha=8))  # absent: twice the rank
+
+
+@pytest.mark.parametrize("type", ["lora", "dora", "adalora"])
+def test_dropout_is_drawn_in_training_alone(backbone: Path, type: str) -> None:
+    """The backbone itself has none here."""
+    for dropout in (0.0, 0.5):
+        model = moved(new(backbone, {"type": type, "dropout": dropout}))
+        assert torch.equal(model(IDS).logits, model(IDS).logits)
+        model.train()
+        assert torch.equal(model(IDS).logits, model(IDS).logits) == (dropout == 0)
+
+
+def test_what_is_no_target_stays_as_it_was(backbone: Path) -> None:
+    plain, adapted = new(backbone, None), new(backbone, {"targets": ["value", "1.*.query"]})
+    layers = {name.split(".lora_")[0] for name in of_adapter(adapted)}
+    assert layers == {
+        *(f"bert.encoder.layer.{layer}.attention.self.value" for layer in (0, 1)),
+        "bert.encoder.layer.1.attention.self.query",
+    }
+    kept = dict(adapted.named_parameters())
+    for name, parameter in plain.named_parameters():
+        if name.rpartition(".")[0] not in layers:
+            assert torch.equal(parameter, kept[name]), name
+
+
+def test_a_prefix_is_as_long_as_its_tokens(backbone: Path) -> None:
+    for tokens in (3, 7):
+        found = of_adapter(new(backbone, {"type": "prefix", "tokens": tokens, "export": "adapter"}))
+        assert len(found) == 4 and {tensor.shape for tensor in found.values()} == {(2, tokens, 16)}
 
 
 @pytest.mark.parametrize("kind", KINDS)

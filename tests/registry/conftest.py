@@ -12,14 +12,6 @@ from registry_support import Server, export_model
 from gb_ray.registry.tracking import Tracking
 
 
-@pytest.fixture(scope="session")
-def store_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty sqlite store: making its tables takes seconds, copying it does not."""
-    home = tmp_path_factory.mktemp("store")
-    Tracking.open(home, None)
-    return home / "mlflow.db"
-
-
 @pytest.fixture
 def home(tmp_path: Path, store_file: Path) -> Path:
     shutil.copy(store_file, tmp_path / "mlflow.db")

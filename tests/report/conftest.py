@@ -68,7 +68,12 @@ def run(tmp_path: Path, backbone: Path) -> Run:
     write_json(made.path / "lives" / "0001.json", life)
     steps = [*range(6), *range(4, 10)]
     lines = [{"step": s, "time": s, "metrics": {"loss": 3 - s / 5, "lr": 0.1, "tokens_per_s": 9.0}} for s in steps]
-    lines[5]["metrics"] |= {"early_stop_macro_f1": 0.5}
+    for line in lines:
+        share = 0.4 if line["step"] < 5 else 0.2
+        spent = {"data_s": 0.5, "compute_s": 0.5 if line["step"] < 5 else 2.5}
+        line["metrics"] |= {"mfu": share, "mfu_attention": share + 0.05, "peak_flops": 95.4e9, **spent}
+    for line, value in ((lines[3], 0.4), (lines[8], 0.6), (lines[-1], 0.5)):
+        line["metrics"] |= {"early_stop_macro_f1": value}
     made.journal.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 10, "ti')
     funnel = {"read": 321, "filtered": 7, "quarantined": 1, "dropped": 0, "duplicates": 2, "near_duplicates": 0}
     corpus = {"path": str(tmp_path / "gone"), "digest": "c" * 64, **funnel, "leaks": 0, "samples": 311}

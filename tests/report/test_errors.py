@@ -14,6 +14,7 @@ from gb_ray.corpus.reading.reader import Reader
 from gb_ray.measure import scores as module
 from gb_ray.measure.scores import Scores
 from gb_ray.report import errors
+from gb_ray.report.pairs import pairs
 from gb_ray.tasks.section import (
     RegressionSection,
     SequenceClassificationSection,
@@ -52,6 +53,51 @@ def test_truth_and_answer_are_told_in_the_words_of_the_task(found: Scores, expec
     assert first["id"] == f"{1:032x}" and first["text"] == ""
 
 
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (
+            scores(TOPICS, ["a", "b", "c"], [[3, 0, 0], [3, 0, 0], [5, 0, 0], [0, 0, 1]], [1, 2, 1, 2]),
+            [("b", "a", 2), ("c", "a", 1)],
+        ),
+        (
+            scores(
+                MANY,
+                ["a", "b", "c"],
+                [[3, -3, -3], [-3, 3, 3], [-3, -3, -3], [9, -9, -9]],
+                [np.array([0, 1]), np.array([0, 1]), np.array([1]), np.array([], int)],
+            ),
+            [("b", "nothing", 2), ("a", "c", 1), ("nothing", "a", 1)],
+        ),
+        (
+            scores(
+                TAGS,
+                ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"],
+                [
+                    np.eye(5)[[1, 2, 0, 3]] * 9,  # LOC LOC O PER
+                    np.eye(5)[[1, 0, 0, 0]] * 9,  # LOC O O O
+                    np.eye(5)[[1, 2, 0, 0]] * 9,
+                ],
+                [[3, 4, 0, 3], [1, 2, -100, 3], [0, 0, 0, 3]],
+            ),
+            [("PER", "nothing", 2), ("PER", "LOC", 1), ("LOC", "LOC, other words", 1), ("nothing", "LOC", 1)],
+        ),
+    ],
+    ids=["one label", "labels", "entities"],
+)
+def test_what_is_taken_for_what_is_counted_with_what_was_missed_and_invented(
+    found: Scores, expected: list[tuple[str, str, int]]
+) -> None:
+    told = pairs(found, None, "test")
+    assert told is not None and told[0]["text"] == ""
+    counted = [(one["truth"], one["answer"], one["count"]) for one in told]
+    assert counted[0] == expected[0] and sorted(counted) == sorted(expected)
+
+
+def test_numbers_are_confused_with_nothing() -> None:
+    assert pairs(scores(NUMBERS, [], [[0.0]], [np.array([10.0])]), None, "test") is None
+
+
 def test_texts_are_those_of_the_samples(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path / "made", {"test": [(1.0, 70)]}, lanes=3, shard_rows=8)
     with Reader(corpus, "test", 0) as reader:
@@ -66,6 +112,13 @@ def test_texts_are_those_of_the_samples(tmp_path: Path) -> None:
     found = errors.worst(made, corpus, "test")
     kept = {row["id"]: row["text"] for row in _rows(corpus)}
     assert len(found) == errors.SHOWN
+    (first, *_) = pairs(made, corpus, "test") or []
+    its = [
+        i for i in range(70) if LABELS[targets[i]] == first["truth"] and LABELS[logits[i].argmax()] == first["answer"]
+    ]
+    assert len(its) == first["count"]
+    worst = max(its, key=lambda place: errors.losses(made)[place])
+    assert first["text"] == errors._cut(kept[samples[worst].id]) != ""
     for one in found:
         assert one["text"] == errors._cut(kept[one["id"]]) != ""
 

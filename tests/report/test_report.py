@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import shutil
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -11,13 +14,21 @@ from typing import Any
 import pytest
 from helpers import gb_json
 
+import gb_ray
+from gb_ray.finetune import finish
 from gb_ray.measure.table import after_lines
+from gb_ray.model import package
+from gb_ray.progress import Progress
 from gb_ray.quickstart import summary, told
-from gb_ray.report import charts, energy, report
+from gb_ray.registry.shipper import Shipper
+from gb_ray.registry.tracking import Tracking
+from gb_ray.report import charts, energy, report, speed
+from gb_ray.report import page as page_module
 from gb_ray.report.energy import WATTS_A_CORE
 from gb_ray.report.facts import facts
+from gb_ray.report.page import page as page_of
 from gb_ray.section import UserError
-from gb_ray.train.run import Run, create
+from gb_ray.train.run import Run, create, read_json, write_json
 
 ALONE = {"meta", "link", "img", "br", "hr", "input"}
 
@@ -66,7 +77,6 @@ def test_it_has_the_figures_of_the_run(page: Page, run: Run) -> None:
         assert f"{value:.3f}" in page.text
     low, high = account["intervals"]["test"]["topic"]["accuracy"]
     assert f"{low:.3f} to {high:.3f}" in page.text
-    assert "macro_f1 of the validation split" in page.text
     for fact in ("10 steps", "262 samples", "4,567 tokens", "321", "models:/topics/4", "started 2 times"):
         assert fact in page.text
     assert f"{account['calibration']['topic']['temperature']:.3f}" in page.text
@@ -75,6 +85,30 @@ def test_it_has_the_figures_of_the_run(page: Page, run: Run) -> None:
     verdict = page.text.index(f"accuracy is {account['metrics']['test']['topic']['accuracy']:.3f}")
     assert verdict < page.text.index("Results on test") < page.text.index("Results on validation")
     assert "better than before training" in page.text
+
+
+@pytest.mark.parametrize(
+    ("name", "points"),
+    [("loss", 10), ("learning rate", 10), ("share of the devices' peak", 10), ("macro_f1 of the validation split", 3)],
+)
+def test_a_curve_has_a_point_for_each_measurement(run: Run, name: str, points: int) -> None:
+    content = report.write(run).read_text(encoding="utf-8")
+    caption = f"<figcaption>{escape(name)}<"
+    figure = next(part for part in content.split("<figure>") if part.startswith(caption))
+    line = re.search(r'<polyline points="([^"]*)"', figure)
+    assert line and len(line[1].split()) == points == figure.count("<circle ")
+
+
+def test_its_speed_is_beside_what_its_devices_could_do_at_most(run: Run) -> None:
+    found = facts(run)
+    # Five steps of 1 s at 0.4, five of 3 s at 0.2.
+    said = speed.told(found)
+    assert "25.0% went into the model (30.0% with attention)" in said and "95.4 GFLOP/s" in said
+    assert "fp32 were measured to reach on its processors" in said
+    assert "the makers' rate of its GPUs in fp32" in speed.told(replace(found, gpus=True))
+    unknown = [{name: value for name, value in step.items() if name != "mfu"} for step in found.journal]
+    assert "is not known" in speed.told(replace(found, journal=unknown))
+    assert said in Page(report.write(run).read_text(encoding="utf-8")).text
 
 
 def test_what_others_wrote_is_text(page: Page) -> None:
@@ -103,6 +137,20 @@ def test_the_worst_come_first_and_all_answers_are_counted(run: Run) -> None:
     assert right == pytest.approx(run.state["account"]["metrics"]["test"]["topic"]["accuracy"], abs=1e-6)
 
 
+def test_of_many_labels_it_shows_those_that_are_most_confused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "What it confuses" in page_of(facts(run)) and "taken for what" not in page_of(facts(run))
+    monkeypatch.setattr(page_module, "LABELS_SHOWN", 2)
+    found = facts(run)
+    answers = found.answers["topic"]
+    assert answers.pairs and answers.confusion
+    text = Page(page_of(found)).text
+    assert text.index("What it confuses") < text.index("taken for what") < text.index("most wrong about")
+    wrong = sum(map(sum, answers.confusion)) - sum(answers.confusion[i][i] for i in range(3))
+    assert sum(one["count"] for one in answers.pairs) == wrong > 0
+    unkept = replace(found, answers={"topic": replace(answers, pairs=None)})
+    assert "too large to be kept" in page_of(unkept)
+
+
 def test_steps_done_again_are_energy_wasted() -> None:
     spent = {"compute": 300.0, "lost": 60.0, "restart": 999.0, "away": 999.0, "paused": 999.0}
     found = energy.energy(spent, 2, [None])
@@ -120,6 +168,27 @@ def test_energy_is_what_was_measured_if_every_life_was() -> None:
     assert not energy.energy(spent, 2, [3600.0, None])["measured"]
 
 
+def test_the_energy_of_gpus_is_an_estimate_and_called_so() -> None:
+    spent = {"compute": 30.0, "lost": 6.0}
+    # What processors counted is not what GPUs took.
+    found = energy.energy(spent, 2, [3600.0], 700.0)
+    assert not found["measured"] and found["wh"] == pytest.approx(72 * (700 + WATTS_A_CORE) / 3600)
+    assert found["wasted"] == pytest.approx(found["wh"] / 6, abs=1e-3)
+    said = energy.told(found)
+    assert "an estimate" in said and "at the 700 W" in said
+    assert "not known" in energy.told(None)
+
+
+@pytest.mark.parametrize(("gpu", "watts"), [("NVIDIA H100 80GB HBM3", 700), ("NVIDIA L4", 72), ("another", None)])
+def test_the_power_of_gpus_is_that_of_the_catalogue(run: Run, gpu: str, watts: float | None) -> None:
+    assert not facts(run).gpus
+    last = run.path / "attempts" / "0002.json"
+    write_json(last, read_json(last) | {"gpu": gpu})
+    found = facts(run)
+    assert found.gpus and (found.energy and found.energy["gpu_watts"]) == watts
+    assert energy.told(found.energy) in Page(report.write(run).read_text(encoding="utf-8")).text
+
+
 def test_a_run_that_is_not_done_has_no_report(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothing was measured"):
         report.write(create(tmp_path, "topics", "1" * 64))
@@ -129,6 +198,29 @@ def test_the_verb_writes_it_where_it_is_told(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     assert gb_json("report", run.path, "--home", tmp_path, "--out", out) == {"report": str(out)}
     assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_the_page_says_which_code_wrote_it_where_that_is_not_installed(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gb_ray, "__version__", "7.8.9")
+    assert "gb_ray 7.8.9" in Page(report.write(run).read_text(encoding="utf-8")).text
+
+
+def test_a_run_stays_registered_where_its_page_cannot_be_written(
+    run: Run, tmp_path: Path, store_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(store_file, tmp_path / "mlflow.db")
+    tracking = Tracking.open(tmp_path, None)
+    run_id = tracking.start_run("topics", "topics", {}, {})
+    package.amend(run.model, run_id=run_id, name="topics")
+    run.update(status="running", run_id=run_id)
+    (run.path / report.FILE).mkdir()
+    account = finish(run, tracking, Shipper(run.journal, tracking, run_id), Progress())
+    assert run.state["status"] == "finished" and account["model"]["uri"] == "models:/topics/1"
+    assert tracking.run(run_id).info.status == "FINISHED"
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "report" in line]
+    assert "could not be written" in line and f"gb report {run.path}" in line
 
 
 def test_the_table_on_the_terminal_has_the_same_figures(run: Run) -> None:
@@ -171,3 +263,9 @@ def test_the_quickstart_shows_the_same_figures(run: Run, tmp_path: Path) -> None
 def test_a_chart_is_whole_whatever_it_shows(chart: str) -> None:
     ElementTree.fromstring(chart)
     assert not re.search(r"[\s\",](nan|-?inf)[\s\",]", chart)
+
+
+def test_a_count_on_a_dark_cell_is_light() -> None:
+    drawn = charts.confusion([[0, 9], [1, 0]], ["a", "b"])
+    assert drawn.count('class="on"') == 2
+    assert 'class="on"' not in charts.confusion([[1, 1, 1]] * 3, ["a", "b", "c"])

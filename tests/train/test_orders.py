@@ -127,5 +127,6 @@ def test_the_journal_tells_how_fast_and_with_how_much_it_went(place: Path, backb
     lines = [json.loads(line)["metrics"] for line in (job.run / "metrics.jsonl").open()]
     assert {"loss", "lr", "grad_norm", "tokens_per_s", "padding", "memory", "data_s", "compute_s"} <= lines[0].keys()
     assert all(0 < metrics["mfu"] < metrics["mfu_attention"] < 1 for metrics in lines)
+    assert lines[0]["peak_flops"] == lines[-1]["peak_flops"] > 1e9
     assert lines[-1]["memory"] > 1e8
     assert "checkpoint_s" not in lines[2] and "checkpoint_s" in lines[3]  # told with the step after it

@@ -72,6 +72,8 @@ class Attempt:
         self._path = folder / f"{self.number:04d}.json"
         self._began, self._category, self._mark = time.time(), "start", time.perf_counter()
         self.seconds: dict[str, float] = {}
+        self.gpu: str | None = None
+        """What rank 0's calls itself; None while it has none."""
         self._first: int | None = None
         self._last: int | None = None
         self._written = 0.0
@@ -104,6 +106,7 @@ class Attempt:
                 "first": self._first,
                 "last": self._last,
                 "seconds": self.seconds,
+                "gpu": self.gpu,
                 "ended": ended,
             },
         )

@@ -40,7 +40,9 @@ class Record:
         self._memory, self._looked = 0, 0.0
 
     def ready(self, worker: Worker) -> None:
-        """The worker has its model: what a token of it costs, and what all devices could do."""
+        """The worker has its model and its device: what a token of it costs, and what all devices could do."""
+        if self._attempt and worker.device.type == "cuda":
+            self._attempt.gpu = torch.cuda.get_device_name(worker.device)
         if self._journal:
             model = worker.engine.module
             self._flops = flops.flops_per_token(model, 0.0), flops.flops_per_token(model, 1.0)
@@ -98,13 +100,15 @@ class Record:
             self._attempt.write(ended=True)
 
     def _utilisation(self, tokens: int, samples: int, seconds: float) -> dict[str, float]:
-        """Share of the devices' peak, without and with attention, as if all samples were of one length."""
+        """Share of the devices' peak, without and with attention, as if all samples were of one length; and that peak,
+        in FLOP/s of all workers.
+        """
         if self._peak_flops is None:
             return {}
         (plain, none), (_, of_one) = self._flops
         whole = none + (of_one - none) * tokens / samples
         rate = tokens / seconds / self._peak_flops
-        return {"mfu": plain * rate, "mfu_attention": whole * rate}
+        return {"mfu": plain * rate, "mfu_attention": whole * rate, "peak_flops": self._peak_flops}
 
     def _most_memory(self) -> int:
         """Bytes of the worker that has most: on its GPU, or resident."""

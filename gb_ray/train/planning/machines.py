@@ -1,4 +1,4 @@
-"""Accelerators a run may be planned for: memory, arithmetic, bandwidth.
+"""Accelerators a run may be planned for: memory, arithmetic, bandwidth, power.
 
 Each entry names the maker's page its figures are from. On 2026-11-22 they were compared with what others quote of these
 pages: the pages themselves were out of reach.
@@ -23,6 +23,8 @@ class Accelerator(NamedTuple):
     """FLOP/s in fp32."""
     bandwidth: float
     """Bytes a second between memory and processor."""
+    watts: float
+    """What one may take at the most."""
     bf16: bool
     words: frozenset[str]
     """All of them are in the name by which the device calls itself."""
@@ -34,26 +36,27 @@ class Accelerator(NamedTuple):
 
 
 def _of(
-    gigabytes: int, half: float, single: float, bandwidth: float, words: str, page: str, bf16: bool = True
+    gigabytes: int, half: float, single: float, bandwidth: float, watts: float, words: str, page: str, bf16: bool = True
 ) -> Accelerator:
     rates = half * 1e12, single * 1e12, bandwidth * 1e12
-    return Accelerator(int(gigabytes * 1e9), *rates, bf16, frozenset(words.lower().split()), page)
+    return Accelerator(int(gigabytes * 1e9), *rates, watts, bf16, frozenset(words.lower().split()), page)
 
 
 # The pages of Ada, Hopper and Blackwell give tensor rates with sparsity, which are twice these: 242 for an L4, 733 for
 # an L40S, 1,979 for H100 SXM and H200. Those of B200 are an eighth of HGX B200's 36 PFLOP/s and 600 TFLOP/s, and of DGX
-# B200's 1,440 GB and 64 TB/s. Of a T4 the page says 300 GB/s, its data sheet 320 and more.
+# B200's 1,440 GB and 64 TB/s. Of a T4 the page says 300 GB/s, its data sheet 320 and more. Of an A100 the
+# watts are those of an SXM module; one on PCIe takes 250 or 300.
 CATALOGUE = {
-    "T4-16GB": _of(16, 65, 8.1, 0.3, "T4", f"{NVIDIA}/tesla-t4/", bf16=False),
-    "L4-24GB": _of(24, 121, 30.3, 0.3, "L4", f"{NVIDIA}/l4/"),
-    "L40S-48GB": _of(48, 362, 91.6, 0.864, "L40S", f"{NVIDIA}/l40s/"),
-    "A100-40GB": _of(40, 312, 19.5, 1.555, "A100 40GB", f"{NVIDIA}/a100/"),
-    "A100-80GB": _of(80, 312, 19.5, 2.039, "A100 80GB", f"{NVIDIA}/a100/"),
-    "H100-80GB": _of(80, 989, 67, 3.35, "H100 80GB HBM3", f"{NVIDIA}/h100/"),
-    "H200-141GB": _of(141, 989, 67, 4.8, "H200", f"{NVIDIA}/h200/"),
-    "B200-180GB": _of(180, 2250, 75, 8.0, "B200", f"{NVIDIA}/dgx-b200/"),
+    "T4-16GB": _of(16, 65, 8.1, 0.3, 70, "T4", f"{NVIDIA}/tesla-t4/", bf16=False),
+    "L4-24GB": _of(24, 121, 30.3, 0.3, 72, "L4", f"{NVIDIA}/l4/"),
+    "L40S-48GB": _of(48, 362, 91.6, 0.864, 350, "L40S", f"{NVIDIA}/l40s/"),
+    "A100-40GB": _of(40, 312, 19.5, 1.555, 400, "A100 40GB", f"{NVIDIA}/a100/"),
+    "A100-80GB": _of(80, 312, 19.5, 2.039, 400, "A100 80GB", f"{NVIDIA}/a100/"),
+    "H100-80GB": _of(80, 989, 67, 3.35, 700, "H100 80GB HBM3", f"{NVIDIA}/h100/"),
+    "H200-141GB": _of(141, 989, 67, 4.8, 700, "H200", f"{NVIDIA}/h200/"),
+    "B200-180GB": _of(180, 2250, 75, 8.0, 1000, "B200", f"{NVIDIA}/dgx-b200/"),
     "MI300X-192GB": _of(
-        192, 1307, 163, 5.3, "MI300X", "https://www.amd.com/en/products/accelerators/instinct/mi300/mi300x.html"
+        192, 1307, 163, 5.3, 750, "MI300X", "https://www.amd.com/en/products/accelerators/instinct/mi300/mi300x.html"
     ),
 }
 
