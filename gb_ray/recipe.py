@@ -147,9 +147,9 @@ class Recipe(Section):
     def digest(self) -> str:
         """sha256 (hex) of what decides the samples of every step and what is done with them.
 
-        Neither gating and serving do, nor who computes: a run goes on with other workers.
+        Neither gating and serving do, nor who computes and how that is watched: a run goes on with other workers.
         """
-        who = {"workers", "gpus", "max_failures", "checkpoint"}
+        who = {"workers", "gpus", "max_failures", "hang_s", "checkpoint"}
         content = self.model_dump(mode="json", exclude={"registry": True, "serve": True, "search": True, "train": who})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -228,7 +228,8 @@ DECIDES = [
 ]
 DECIDES_NOTHING = [
     *("serve.port=9", "serve.max_texts=1", "registry.promote=true", "registry.policy=p"),
-    *("train.workers=2", "train.gpus=false", "train.max_failures=9", "train.checkpoint.every=7"),
+    *("train.workers=2", "train.gpus=false", "train.checkpoint.every=7"),
+    *("train.max_failures=9", "train.hang_s=600"),
 ]
 
 
