@@ -22,6 +22,7 @@ from gb_ray.corpus.reading.reader import Reader
 from gb_ray.model import load
 from gb_ray.section import UserError
 from gb_ray.tasks.task import make
+from gb_ray.train import skips
 from gb_ray.train.account.record import Record
 from gb_ray.train.batch import Layout
 from gb_ray.train.checkpoints.checkpoint import Progress, opened, place
@@ -151,6 +152,13 @@ def told(refused: list[Job], gone: Job) -> tuple[list[str], Progress]:
             train(job)
         said.append(str(caught.value))
     return said, without_the_best(gone)
+
+
+def test_where_the_last_step_is_left_out_the_one_before_it_is_measured(backbone: Path, tmp_path: Path) -> None:
+    job = job_of(tmp_path, backbone, zero=0, epochs=1, early_stop=STOP)
+    skips.add(job.run, {"step": 7, "samples": []})
+    processes.run(1, train, job)
+    assert curve(job).keys() == {3, 6, 7}
 
 
 def test_what_cannot_be_measured_is_refused_and_a_best_checkpoint_that_is_gone_is_not(
