@@ -68,9 +68,11 @@ class Recipe(Section):
             raise ValueError("train.balance: uncertainty weighs several tasks, and this recipe has one; leave it out")
         early = self.train.early_stop
         if early and several and early.metric.partition(".")[0] not in self.tasks:
+            name, section = next(iter(self.tasks.items()))
+            metric = "entity_f1" if section.type == "token-classification" else "loss"
             raise ValueError(
                 f"train.early_stop.metric: {early.metric!r} is of no task; of several it is TASK.METRIC, "
-                f"{next(iter(self.tasks))}.loss for one"
+                f"{name}.{metric} for one"
             )
         if several and (self.model.adapter or self.model.trained != "all"):
             raise ValueError("model: adapter and trained are of one task; several tasks train the backbone they share")

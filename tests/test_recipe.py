@@ -304,6 +304,13 @@ def test_several_tasks_that_do_not_fit_together_are_refused_by_key(override: str
     assert refusal(two_tasks(), [override]).startswith(expected)
 
 
+@pytest.mark.parametrize(("first", "named"), [("topic", "topic.loss"), ("entities", "entities.entity_f1")])
+def test_a_metric_of_no_task_is_refused_with_one_that_there_is(first: str, named: str) -> None:
+    content = two_tasks()
+    content["tasks"] = {first: content["tasks"].pop(first), **content["tasks"]}
+    assert refusal(content, ["train.early_stop={metric: loss}"]).endswith(f"TASK.METRIC, {named} for one")
+
+
 def test_a_balance_of_one_task_is_refused() -> None:
     assert refusal(SMALL, ["train.balance=uncertainty"]).startswith("r.yaml: train.balance: uncertainty weighs several")
 
