@@ -68,9 +68,11 @@ class Recipe(Section):
             raise ValueError("train.balance: uncertainty weighs several tasks, and this recipe has one; leave it out")
         early = self.train.early_stop
         if early and several and early.metric.partition(".")[0] not in self.tasks:
+            name, section = next(iter(self.tasks.items()))
+            metric = "entity_f1" if section.type == "token-classification" else "loss"
             raise ValueError(
                 f"train.early_stop.metric: {early.metric!r} is of no task; of several it is TASK.METRIC, "
-                f"{next(iter(self.tasks))}.loss for one"
+                f"{name}.{metric} for one"
             )
         if several and self.model.adapter and self.model.adapter.export == "adapter":
             raise ValueError(
@@ -149,9 +151,9 @@ class Recipe(Section):
     def digest(self) -> str:
         """sha256 (hex) of what decides the samples of every step and what is done with them.
 
-        Neither gating and serving do, nor who computes: a run goes on with other workers.
+        Neither gating and serving do, nor who computes and how that is watched: a run goes on with other workers.
         """
-        who = {"workers", "gpus", "max_failures", "checkpoint"}
+        who = {"workers", "gpus", "max_failures", "hang_s", "checkpoint"}
         content = self.model_dump(mode="json", exclude={"registry": True, "serve": True, "search": True, "train": who})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -228,7 +228,8 @@ DECIDES = [
 ]
 DECIDES_NOTHING = [
     *("serve.port=9", "serve.max_texts=1", "registry.promote=true", "registry.policy=p"),
-    *("train.workers=2", "train.gpus=false", "train.max_failures=9", "train.checkpoint.every=7"),
+    *("train.workers=2", "train.gpus=false", "train.checkpoint.every=7"),
+    *("train.max_failures=9", "train.hang_s=600"),
 ]
 
 
@@ -305,6 +306,13 @@ def two_tasks() -> dict[str, Any]:
 )
 def test_several_tasks_that_do_not_fit_together_are_refused_by_key(override: str, expected: str) -> None:
     assert refusal(two_tasks(), [override]).startswith(expected)
+
+
+@pytest.mark.parametrize(("first", "named"), [("topic", "topic.loss"), ("entities", "entities.entity_f1")])
+def test_a_metric_of_no_task_is_refused_with_one_that_there_is(first: str, named: str) -> None:
+    content = two_tasks()
+    content["tasks"] = {first: content["tasks"].pop(first), **content["tasks"]}
+    assert refusal(content, ["train.early_stop={metric: loss}"]).endswith(f"TASK.METRIC, {named} for one")
 
 
 def test_a_balance_of_one_task_is_refused() -> None:

@@ -106,8 +106,9 @@ def limit(model: Any, section: ModelSection, drawn: set[str]) -> set[str]:
     """
     new: set[str] = set()
     if section.adapter:
-        # Where nothing was drawn, the folder has a head already.
-        new = adapter.attach(model, section.adapter, drawn or trained.head(model))
+        # Where nothing was drawn, the folder has a head already. That of a generative model came with its backbone.
+        head = drawn or (set() if model.can_generate() else trained.head(model))
+        new = adapter.attach(model, section.adapter, head)
     trained.choose(model, section.trained)
     if section.freeze_embeddings:
         model.get_input_embeddings().weight.requires_grad_(False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -40,12 +41,12 @@ def export(
     """Write model (fp32 safetensors), tokenizer and manifest to `path`, whole or not at all. Returns the manifest.
 
     `weights` are those to write, (name, tensor) one at a time; absent, the model's own. More than `shard` bytes of
-    them go into several files. Those of an `adapter` go into one file that is named so. Adds
+    them go into several files. Those of an `adapter` go into one file that is named so, however many they are. Adds
     `weights_sha256` and `files` (name: sha256) to what the caller knows.
     """
     with _whole(path, manifest) as (beside, complete):
         _write_config(model, beside)
-        _write_weights(_own(model) if weights is None else weights, beside, shard)
+        _write_weights(_own(model) if weights is None else weights, beside, math.inf if adapter else shard)
         if adapter:
             (beside / WEIGHTS).rename(beside / ADAPTER)
         tokenizer.save_pretrained(beside)
@@ -192,7 +193,7 @@ def _write_config(model: Any, folder: Path) -> None:
         model.generation_config.save_pretrained(folder)
 
 
-def _write_weights(weights: Iterable[tuple[str, torch.Tensor]], folder: Path, shard: int) -> None:
+def _write_weights(weights: Iterable[tuple[str, torch.Tensor]], folder: Path, shard: float) -> None:
     """As `from_pretrained` reads them: one file, or shards and an index of them."""
     held: dict[str, torch.Tensor] = {}
     shards: list[list[str]] = []

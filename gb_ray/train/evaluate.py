@@ -91,7 +91,9 @@ def score(model: Any, laid: Layout, groups: list[list[Sample]], passes: int = 0)
         for number, own in enumerate(found if isinstance(found, tuple) else (found,)):
             task, logits = laid.tasks[number], own.float().cpu()
             samples = [one for one in group if one.task == number]
-            if batch.segments and logits.ndim == 3 and samples:
+            if not samples:
+                continue  # a packed row of none of its tokens has logits too
+            if batch.segments and logits.ndim == 3:
                 logits = logits[0].split([len(one.input_ids) for one in samples])
             for sample, row in zip(samples, logits, strict=True):
                 scored[number].append((sample.id, task.kept(row.numpy(), sample.label), sample.label))

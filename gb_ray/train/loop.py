@@ -80,7 +80,7 @@ def train(job: Job, look: Callable[[Worker, int], None] | None = None) -> None:
         if look:
             look(worker, progress.steps)
 
-        last = progress.ended or progress.steps == worker.total
+        last = progress.ended or worker.at_end
         due = progress.is_best or progress.steps % section.checkpoint.every == 0
         if agreed.save or agreed.stop or (due and not last):
             with record.spends("checkpoint", step):

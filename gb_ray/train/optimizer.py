@@ -35,8 +35,7 @@ def groups(model: torch.nn.Module, section: TrainSection) -> list[dict[str, Any]
 
     With `layer_decay` the rate falls by that factor from layer to layer, away from the head.
     """
-    # A model that has no head is its own backbone.
-    backbone = "" if getattr(model, "base_model", None) is model else getattr(model, "base_model_prefix", "") + "."
+    backbone = _prefix(model)
     depth = {} if section.layer_decay is None else depths(model)
     found: dict[tuple[bool, int, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -54,6 +53,11 @@ def groups(model: torch.nn.Module, section: TrainSection) -> list[dict[str, Any]
     ]
 
 
+def _prefix(model: torch.nn.Module) -> str:
+    """What the names of the backbone's parameters begin with. A model that has no head is its own backbone."""
+    return "" if getattr(model, "base_model", None) is model else getattr(model, "base_model_prefix", "") + "."
+
+
 def shape(parameter: torch.nn.Parameter) -> torch.Size:
     """Of the whole parameter: under ZeRO 3 a worker holds a part of it."""
     return getattr(parameter, "ds_shape", parameter.shape)
@@ -67,15 +71,17 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(self, matrices: list[dict[str, Any]], others: list[dict[str, Any]]):
-        self._muon = torch.optim.Muon(matrices, adjust_lr_fn="match_rms_adamw")
-        self._adamw = torch.optim.AdamW(others, **ADAM, fused=True)
-        super().__init__([*self._muon.param_groups, *self._adamw.param_groups], {})
+        self._parts: list[torch.optim.Optimizer] = [torch.optim.Muon(matrices, adjust_lr_fn="match_rms_adamw")]
+        if others:  # an adapter may be nothing but matrices
+            self._parts.append(torch.optim.AdamW(others, **ADAM, fused=True))
+        super().__init__([group for part in self._parts for group in part.param_groups], {})
 
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
         """Update all parameters."""
-        # Loading a checkpoint replaces the groups and the state of this optimizer: the two take up what it has now.
-        for part, mine in ((self._muon, True), (self._adamw, False)):
-            part.param_groups = [group for group in self.param_groups if ("ns_steps" in group) == mine]
+        # Loading a checkpoint replaces the groups and the state of this optimizer: its parts take up what it has now.
+        for part in self._parts:
+            of_matrices = isinstance(part, torch.optim.Muon)
+            part.param_groups = [group for group in self.param_groups if ("ns_steps" in group) == of_matrices]
             part.state = self.state
             part.step()
 
@@ -94,12 +100,17 @@ def _muon(model: torch.nn.Module, section: TrainSection, zero: int) -> Muon:
             parameters = [parameter for parameter in group["params"] if (id(parameter) in inner) == mine]
             if parameters:
                 into.append({**group, "params": parameters})
+    if not matrices:
+        raise UserError(
+            "train.optimizer: muon is for the matrices of the backbone, and none of them is trained here; "
+            "set train.optimizer=adamw"
+        )
     return Muon(matrices, others)
 
 
 def _hidden_matrices(model: torch.nn.Module) -> list[torch.nn.Parameter]:
     """Of the backbone, embeddings aside: what maps hidden states to hidden states."""
-    backbone = getattr(model, "base_model_prefix", "") + "."
+    backbone = _prefix(model)
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
     return [
         parameter

@@ -93,8 +93,7 @@ def find(home: Path, name: str, key: str, finished: bool) -> Run | None:
 
 def create(home: Path, name: str, key: str) -> Run:
     """A new run's directory."""
-    number = 1 + len(list((home / "runs").glob(f"{name}-{key[:8]}-*")))
-    path = home / "runs" / f"{name}-{key[:8]}-{number:04d}"
+    path = _next(home, name, key)
     path.mkdir(parents=True)
     write_json(path / "run.json", {"key": key, "name": name, "status": "running"})
     return Run(path)
@@ -102,12 +101,19 @@ def create(home: Path, name: str, key: str) -> Run:
 
 def adopt(home: Path, name: str, key: str, path: Path, **known: Any) -> Run:
     """Give a run that was made at `path`, outside of the home's runs, its place, name and key among them."""
-    number = 1 + len(list((home / "runs").glob(f"{name}-{key[:8]}-*")))
-    place = home / "runs" / f"{name}-{key[:8]}-{number:04d}"
+    place = _next(home, name, key)
     place.parent.mkdir(parents=True, exist_ok=True)
     Run(path).update(key=key, name=name, status="stopped", **known)
     path.rename(place)
     return Run(place)
+
+
+def _next(home: Path, name: str, key: str) -> Path:
+    """Where the next run with this name and key goes. People remove runs: the number is no count of what is there."""
+    start = f"{name}-{key[:8]}-"
+    ends = (path.name.removeprefix(start) for path in (home / "runs").glob(f"{start}*"))
+    newest = max((int(end) for end in ends if end.isdigit()), default=0)
+    return home / "runs" / f"{start}{newest + 1:04d}"
 
 
 def read_json(path: Path) -> dict[str, Any]:

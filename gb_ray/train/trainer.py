@@ -188,7 +188,8 @@ def _watch(fit: Any, job: Job, total: int, stage: Stage, progress: Progress) -> 
     except ray.exceptions.RayError as error:
         reason = _reason(error)
     if reason:
-        raise TrainingFailed(reason)
+        # What ended it may have been written down since the last look.
+        raise _failure(run / FAILED) if (run / FAILED).is_file() else TrainingFailed(reason)
 
 
 def _failure(file: Path) -> Exception:

@@ -58,7 +58,7 @@ class Validation:
         if not self._section:
             return progress
         # Steps may be left out, those that a measurement follows too.
-        due = progress.steps // self._every > self._seen // self._every or progress.steps == self._worker.total
+        due = progress.steps // self._every > self._seen // self._every or self._worker.at_end
         self._seen = progress.steps
         if not due:
             return progress

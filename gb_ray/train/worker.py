@@ -85,6 +85,11 @@ class Worker:
         for step, self._following in pairwise(chain(left, [None])):
             yield cast(Step, step)
 
+    @property
+    def at_end(self) -> bool:
+        """Whether the newest of `steps` is the last of the run: those after it, if any, are left out."""
+        return self._following is None
+
     def lay_out(self, step: Step) -> tuple[list[MicroBatch], Answers]:
         """This worker's micro-batches of a step, and the answers of the whole global batch, by task.
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForSequenceClassification, LlamaConfig, LlamaForCausalLM
 
 from gb_ray.model import adapter, load
 from gb_ray.model.packing import pack
@@ -189,6 +191,24 @@ def test_the_seed_decides_the_adapter(backbone: Path) -> None:
     drawn = [name for name in one if "lora_A" in name]
     assert drawn and all(torch.equal(one[name], same[name]) for name in drawn)
     assert not any(torch.equal(one[name], other[name]) for name in drawn)
+
+
+def test_a_generative_model_trains_its_adapter_alone() -> None:
+    """Its output matrix is pretrained, also where it is none of the embeddings."""
+    size = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    model = LlamaForCausalLM(LlamaConfig(**size, vocab_size=20, tie_word_embeddings=False))
+    load.limit(model, ModelSection(path="x", adapter=AdapterSection()), set())
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert trained and all("lora_" in name for name in trained)
+
+
+def test_a_head_that_was_trained_before_is_trained_on(backbone: Path, tmp_path: Path) -> None:
+    """As `--from` opens it: nothing of it is drawn."""
+    AutoModelForSequenceClassification.from_pretrained(backbone, num_labels=3).save_pretrained(tmp_path)
+    shutil.copyfile(backbone / "tokenizer.json", tmp_path / "tokenizer.json")
+    adapted = new(tmp_path, KINDS[0])
+    trained = {name for name, parameter in adapted.named_parameters() if parameter.requires_grad}
+    assert {name for name in trained if "lora_" not in name} == {"classifier.weight", "classifier.bias"}
 
 
 def test_targets_that_are_not_there_are_refused_with_those_that_are(backbone: Path) -> None:

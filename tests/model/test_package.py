@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from gb_ray.model import package
@@ -62,6 +63,13 @@ def test_large_weights_are_in_several_files_of_which_none_may_differ(
     shards[0].unlink()
     with pytest.raises(UserError, match=f"{shards[0].name}: missing"):
         package.verify(path)
+
+
+def test_a_large_adapter_is_in_one_file(export: Callable[[str, Path], Any], backbone: Path, tmp_path: Path) -> None:
+    model, tokens = export("topics", tmp_path / "whole"), AutoTokenizer.from_pretrained(backbone)
+    manifest = package.export(model, tokens, {"tasks": {}}, tmp_path / "one", shard=30_000, adapter=True)
+    assert [name for name in manifest["files"] if "model" in name] == ["adapter_model.safetensors"]
+    assert load_file(tmp_path / "one" / "adapter_model.safetensors").keys() == model.state_dict().keys()
 
 
 def test_weights_may_come_one_at_a_time(export: Callable[[str, Path], Any], backbone: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from gb_ray.corpus.reading.reader import Reader
 from gb_ray.model import load
 from gb_ray.section import UserError
 from gb_ray.tasks.task import make
+from gb_ray.train import skips
 from gb_ray.train.account.record import Record
 from gb_ray.train.batch import Layout
 from gb_ray.train.checkpoints.checkpoint import Progress, opened, place
@@ -51,10 +52,10 @@ def job_of(folder: Path, backbone: Path, validation: int = 21, **train: Any) -> 
     return replace(job, corpora={"topic": corpus})
 
 
-def curve(job: Job) -> dict[int, float]:
-    """The validation loss after so many steps."""
+def curve(job: Job, metric: str = "loss") -> dict[int, float]:
+    """A metric of the validation split after so many steps."""
     entries = [json.loads(line) for line in (job.run / "metrics.jsonl").open()]
-    name = "early_stop_loss"
+    name = f"early_stop_{metric}"
     return {entry["step"] + 1: entry["metrics"][name] for entry in entries if name in entry["metrics"]}
 
 
@@ -151,6 +152,26 @@ def told(refused: list[Job], gone: Job) -> tuple[list[str], Progress]:
             train(job)
         said.append(str(caught.value))
     return said, without_the_best(gone)
+
+
+@pytest.fixture(scope="module")
+def by_accuracy(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
+    """A run of 16 steps that stops for nothing and leaves the last one out."""
+    stop = {"metric": "accuracy", "patience": 99, "every": 2}
+    job = job_of(tmp_path_factory.mktemp("accuracy"), backbone, zero=0, epochs=2, early_stop=stop)
+    skips.add(job.run, {"step": 15, "samples": []})
+    processes.run(1, train, job)
+    return job
+
+
+def test_where_the_last_step_is_left_out_the_one_before_it_is_measured(by_accuracy: Job) -> None:
+    assert list(curve(by_accuracy, "accuracy")) == [2, 4, 6, 8, 10, 12, 14, 15]
+
+
+def test_where_more_is_better_the_best_step_has_most(by_accuracy: Job) -> None:
+    measured, result = curve(by_accuracy, "accuracy"), read_json(by_accuracy.run / "result.json")
+    assert result["best_value"] == max(measured.values()) > min(measured.values())
+    assert result["best_step"] == max(measured, key=lambda steps: measured[steps])
 
 
 def test_what_cannot_be_measured_is_refused_and_a_best_checkpoint_that_is_gone_is_not(

@@ -29,6 +29,8 @@ from gb_ray.train.sharded import _check
 from gb_ray.train.worker import Worker
 
 STAGES = [0, 1, 2, 3]
+ON_HOST = ("cpu_offload", "offload_optimizer", "offload_param")
+"""What DeepSpeed's optimizers know of offloading: of stages 1 and 2, and of stage 3."""
 State = dict[str, tuple[torch.Tensor, ...]]
 """Of each trained parameter: fp32 weights, and AdamW's two moments."""
 
@@ -165,24 +167,57 @@ def test_runs_in_bf16_end_alike_at_every_stage(place: Path, backbone: Path) -> N
         assert apart < 0.1 * way
 
 
-def norms(jobs: list[Job]) -> list[list[float]]:
+def norms(jobs: list[Job]) -> list[tuple[list[float], float]]:
+    """Of each job the norms of two steps' gradients, and that of the gradient which its first update was made of."""
     found = []
     for job in jobs:
-        worker = Worker(job)
-        found.append([])
+        worker, of_job = Worker(job), []
         for _ in range(2):
             steps_of(worker, 1)
-            found[-1].append(worker.engine.grad_norm)
+            of_job.append(worker.engine.grad_norm)
+            if len(of_job) == 1:
+                # AdamW's first moment begins as a tenth of it.
+                parts = [10 * mean for mean, _ in engines.moments(worker.engine).values()]
+                taken = float(torch.nn.utils.get_total_norm(parts))
+        found.append((of_job, taken))
         end(worker)
     return found
 
 
-def test_the_norm_of_the_gradient_is_the_same_at_every_stage(place: Path, backbone: Path) -> None:
+def test_the_gradient_is_the_same_at_every_stage_and_is_clipped(place: Path, backbone: Path) -> None:
     jobs = [job_of(place, backbone, zero=zero, precision=p, clip=0.01) for p in ("fp32", "bf16") for zero in STAGES]
-    found = processes.run(2, norms, jobs)[0]
+    found, taken = zip(*processes.run(2, norms, jobs)[0], strict=True)
     assert all(math.isfinite(norm) and norm > 0.01 for each in found for norm in each)
     assert all(each == pytest.approx(found[0], rel=1e-5) for each in found[1:4])
     assert all(each == pytest.approx(found[0], rel=0.05) for each in found[4:])
+    assert taken == pytest.approx([0.01] * 8, rel=1e-3)
+
+
+def seen(jobs: list[Job]) -> list[tuple[int, list[str]]]:
+    """Of each job how often a layer computes in a step of one micro-batch, and what DeepSpeed has on the host."""
+    found = []
+    for job in jobs:
+        worker, passes = Worker(job), list[int]()
+        module: Any = worker.engine.module
+        queries = module.bert.encoder.layer[0].attention.self.query
+        queries.register_forward_pre_hook(lambda *args, passes=passes: passes.append(1))
+        steps_of(worker, 1)
+        wrapped = getattr(worker.engine, "_wrapped", None)
+        found.append((len(passes), [name for name in ON_HOST if getattr(wrapped, name, False)]))
+        end(worker)
+    return found
+
+
+def test_an_engine_recomputes_and_offloads_where_the_recipe_says_so(place: Path, backbone: Path) -> None:
+    both = {"optimizer": "cpu", "parameters": "cpu"}
+    settings: list[tuple[dict[str, Any], tuple[int, list[str]]]] = [
+        ({"zero": 0}, (1, [])),
+        ({"zero": 0, "recompute": True}, (2, [])),
+        ({"zero": 1, "recompute": True, "offload": {"optimizer": "cpu"}}, (2, ["cpu_offload"])),
+        ({"zero": 3, "offload": both}, (1, ["offload_optimizer", "offload_param"])),
+    ]
+    found = processes.run(1, seen, [job_of(place, backbone, **each) for each, _ in settings])[0]
+    assert found == [expected for _, expected in settings]
 
 
 def test_fp16_is_refused_without_gpus(place: Path, backbone: Path) -> None:

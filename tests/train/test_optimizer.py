@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import BertConfig, BertForTokenClassification, LlamaConfig, LlamaForCausalLM
+from transformers import BertConfig, BertForTokenClassification, BertModel, LlamaConfig, LlamaForCausalLM
 
+from gb_ray.model.trained import choose
 from gb_ray.section import UserError
 from gb_ray.train.optimizer import Muon, build, groups
 from gb_ray.train.section import TrainSection
@@ -55,6 +56,33 @@ def test_muon_leaves_the_output_matrix_of_a_generative_model_to_adamw() -> None:
     optimizer, _ = build(model, TrainSection(optimizer="muon"), 0)
     left = {name for group in optimizer.param_groups if "betas" in group for name in names_of(model, group["params"])}
     assert {"lm_head.weight", "model.embed_tokens.weight"} <= left
+
+
+def test_muon_takes_the_hidden_matrices_of_a_model_without_a_head() -> None:
+    """That of an embedding is its own backbone."""
+    model = BertModel(BertConfig(**SIZE), add_pooling_layer=False)
+    optimizer, _ = build(model, TrainSection(optimizer="muon"), 0)
+    taken = {
+        name for group in optimizer.param_groups if "ns_steps" in group for name in names_of(model, group["params"])
+    }
+    assert taken == {name for name, one in model.named_parameters() if "layer." in name and one.ndim == 2}
+
+
+def test_muon_trains_matrices_alone_where_nothing_else_is_trained(model: torch.nn.Module) -> None:
+    choose(model, ["*.query.weight"])
+    optimizer, _ = build(model, TrainSection(optimizer="muon", lr=1e-2), 0)
+    before = [one.detach().clone() for one in model.parameters() if one.requires_grad]
+    for one in model.parameters():
+        one.grad = torch.randn_like(one) if one.requires_grad else None
+    optimizer.step()
+    after = [one for one in model.parameters() if one.requires_grad]
+    assert len(after) == 2 and not any(map(torch.equal, before, after))
+
+
+def test_muon_is_refused_where_no_matrix_is_trained(model: torch.nn.Module) -> None:
+    choose(model, "head")
+    with pytest.raises(UserError, match=r"none of them is trained here; set train\.optimizer=adamw"):
+        build(model, TrainSection(optimizer="muon"), 0)
 
 
 def test_muon_steps_are_orthogonal_and_of_the_size_of_adamw_steps() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gb_ray.corpus.reading.reader import Sample
-from gb_ray.model import load, packing
+from gb_ray.model import load, packing, several
 from gb_ray.model.section import ModelSection
 from gb_ray.tasks.section import SequenceClassificationSection, TaskSection, TokenClassificationSection
 from gb_ray.tasks.task import make
@@ -41,3 +41,14 @@ def test_every_sample_has_the_logits_of_padded_rows(section: TaskSection, backbo
     assert made.keys() == padded.keys() == {sample.id for sample in samples}
     for name in padded:
         np.testing.assert_allclose(made[name], padded[name], atol=1e-5)
+
+
+def test_a_pass_without_a_sentence_to_tag_is_measured_for_the_other_task(backbone: Path) -> None:
+    """Early stopping of several tasks: a worker's share may have none at all."""
+    tasks = tuple(make(section, str(backbone), 32) for section in SECTIONS)
+    model = several.hollow(ModelSection(path=str(backbone)), tasks, [["a", "b"], ["O", "B-LOC"]], 0).filled().eval()
+    packing.pack(model)
+    texts = [Sample(f"{i}", np.arange(4, 9 + i, dtype=np.int32), 1) for i in range(3)]
+    topics, tags = score(model, Layout.of(model, tasks), [texts])
+    assert [name for name, _, _ in topics] == ["0", "1", "2"]
+    assert tags == []
