@@ -10,7 +10,8 @@ from typing import Any, Literal
 import gb_ray
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.inputs import Corpora, Inputs, code_digest, corpora_digest
-from gb_ray.measure import ensemble, forgetting, results, scores
+from gb_ray.measure import forgetting, results, scores
+from gb_ray.measure.evidence import evidence
 from gb_ray.model import package
 from gb_ray.progress import Progress
 from gb_ray.recipe import Recipe
@@ -105,12 +106,11 @@ def promote(
     corpora = {task: Corpus.find(home, digest) for task, digest in package.corpora_of(manifest).items()}
     workers = TrainSection.model_validate(manifest["recipe"]["train"]).most
 
-    def metrics_of(model: Path) -> dict[str, float]:
-        found = ensemble.of_models([model], corpora, (policy.split,), workers)
-        return scores.joined(scores.metrics(found)[policy.split])
+    def measure(model: Path) -> dict[str, float]:
+        return evidence(model, version.path, corpora, policy.split, workers)
 
     with progress.stage("gate"):
-        outcome = promote_version(tracking, home, version, policy, metrics_of)
+        outcome = promote_version(tracking, home, version, policy, measure)
     ledger = Ledger(home, name).verify()
     moved = f"is version {number}" if outcome.gate.passed else f"stays, version {number} was refused"
     return {

@@ -82,12 +82,14 @@ def evaluate(call: Call) -> Outcome:
     """gb evaluate MODEL --recipe R --split S: metrics on a split of the recipe's corpus, alone or beside another's."""
     from gb_ray.finetune import describe
     from gb_ray.inputs import corpora_digest
-    from gb_ray.measure import ensemble, results
+    from gb_ray.measure import ensemble, fit, results
     from gb_ray.model import package
 
     inputs, split = call.inputs, call.args.split
     versions = [resolved(call, model) for model in (call.args.model, call.args.against) if model]
     others = [resolved(call, model) for model in call.args.others]
+    for version in versions + others:
+        fit.same_tokenizer(version.path, inputs.backbone, "measure it with a recipe of the backbone it was made of")
     call.ray()
     corpora = inputs.built(call.home, call.progress)
     with call.progress.stage("evaluate"):

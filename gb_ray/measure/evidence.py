@@ -1,0 +1,23 @@
+"""The metrics that a gate compares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from gb_ray.corpus.corpus import Corpus
+from gb_ray.measure import ensemble, fit, scores
+from gb_ray.model import package
+
+OWN_NAME = "give the new model a name of its own in the recipe, and serve it by that"
+
+
+def evidence(model: Path, candidate: Path, corpora: Mapping[str, Corpus], split: str, workers: int) -> dict[str, float]:
+    """Of an exported model, as a gate names them, on a split of the candidate's `corpora`. Ray must be up.
+
+    The model is the candidate itself, or the champion that it is held against. Raises UserError when it cannot be
+    measured there.
+    """
+    fit.same_tokenizer(model, package.models(candidate, package.read(candidate))[0], OWN_NAME)
+    found = ensemble.of_models([model], corpora, (split,), workers)
+    return scores.joined(scores.metrics(found)[split])
