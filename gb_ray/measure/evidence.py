@@ -15,9 +15,11 @@ OWN_NAME = "give the new model a name of its own in the recipe, and serve it by 
 def evidence(model: Path, candidate: Path, corpora: Mapping[str, Corpus], split: str, workers: int) -> dict[str, float]:
     """Of an exported model, as a gate names them, on a split of the candidate's `corpora`. Ray must be up.
 
-    The model is the candidate itself, or the champion that it is held against. Raises UserError when it cannot be
-    measured there.
+    The model is the candidate itself, or the champion that it is held against: on the candidate's scale, where it
+    answers with numbers. Raises UserError when it cannot be measured there.
     """
-    fit.same_tokenizer(model, package.models(candidate, package.read(candidate))[0], OWN_NAME)
-    found = ensemble.of_models([model], corpora, (split,), workers)
-    return scores.joined(scores.metrics(found)[split])
+    first = package.models(candidate, package.read(candidate))[0]
+    fit.same_tokenizer(model, first, OWN_NAME)
+    tasks = package.tasks_of(first, package.read(first))
+    found = ensemble.of_models([model], corpora, (split,), workers)[split]
+    return scores.joined({name: one.restated(tasks[name]).metrics for name, one in found.items()})

@@ -75,7 +75,11 @@ def alone(found: Found) -> dict[str, Any]:
 
 
 def beside(a: Found, b: Found) -> dict[str, Any]:
-    """`compared` and `compared_slices` by split and task, and `against_pace`: of two models on the same samples."""
+    """`compared` and `compared_slices` by split and task, and `against_pace`: of two models on the same samples.
+
+    Both are on the scale of b: what one calls a standard deviation may be another number to the other.
+    """
+    a = _map(a, lambda split, task, one: one.restated(b[split][task].task))
     return {
         "against_pace": paces(a),
         "compared": _map(b, lambda split, task, one: compare(a[split][task].statistics, one.statistics, one.summary)),

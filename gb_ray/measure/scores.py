@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,15 @@ class Scores:
         """Of all samples together, to six decimals; one that is not defined is absent."""
         found = self.summary(self.statistics.sum(axis=0))
         return {name: round(float(value), 6) for name, value in found.items() if not np.isnan(value)}
+
+    def restated(self, task: Task) -> Scores:
+        """The same answers on the scale of `task`, that of another model, whose metrics can be compared with these."""
+        if self.logits is None:
+            raise ValueError("scores that were read without their logits cannot be restated")
+        logits = self.task.restated(self.logits, task)
+        if logits is self.logits:
+            return self
+        return replace(self, task=task, logits=logits, statistics=task.statistics(logits, self.targets, self.labels))
 
     def save(self, path: Path) -> None:
         """Write them as parquet, without the logits if those are large."""

@@ -122,6 +122,10 @@ class Base:
         """What several models would keep of a sample as one: [models, ...] to [...], the mean of what they answer."""
         return np.asarray(logits.mean(axis=0))
 
+    def restated(self, logits: list[NDArray[np.floating]], other: Any) -> list[NDArray[np.floating]]:
+        """What was `kept`, as a model of the `other` task, of the same kind, would have said the same."""
+        return logits
+
     def head(self, labels: list[str]) -> dict[str, Any]:
         """The model's configuration of its outputs."""
         return numbered(labels)
