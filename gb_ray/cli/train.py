@@ -88,8 +88,9 @@ def evaluate(call: Call) -> Outcome:
     inputs, split = call.inputs, call.args.split
     versions = [resolved(call, model) for model in (call.args.model, call.args.against) if model]
     others = [resolved(call, model) for model in call.args.others]
+    sections = {name: section.model_dump(mode="json") for name, section in inputs.recipe.tasks.items()}
     for version in versions + others:
-        fit.same_tokenizer(version.path, inputs.backbone, "measure it with a recipe of the backbone it was made of")
+        fit.check(version.path, sections, inputs.backbone, "measure it with a recipe of its own task and backbone")
     call.ray()
     corpora = inputs.built(call.home, call.progress)
     with call.progress.stage("evaluate"):

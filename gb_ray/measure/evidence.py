@@ -19,7 +19,8 @@ def evidence(model: Path, candidate: Path, corpora: Mapping[str, Corpus], split:
     answers with numbers. Raises UserError when it cannot be measured there.
     """
     first = package.models(candidate, package.read(candidate))[0]
-    fit.same_tokenizer(model, first, OWN_NAME)
-    tasks = package.tasks_of(first, package.read(first))
+    manifest = package.read(first)
+    tasks = package.tasks_of(first, manifest)
+    fit.check(model, {name: task["section"] for name, task in manifest["tasks"].items()}, first, OWN_NAME)
     found = ensemble.of_models([model], corpora, (split,), workers)[split]
     return scores.joined({name: one.restated(tasks[name]).metrics for name, one in found.items()})

@@ -14,11 +14,24 @@ from gb_ray.measure import fit
 from gb_ray.model import package
 from gb_ray.model.ensemble import bind
 from gb_ray.section import UserError
-from gb_ray.tasks.section import SequenceClassificationSection
+from gb_ray.tasks.section import (
+    RegressionSection,
+    SequenceClassificationSection,
+    TaskSection,
+    TokenClassificationSection,
+)
 
 TOPIC = SequenceClassificationSection(type="sequence-classification")
+TOPICS = SequenceClassificationSection(type="sequence-classification", multi_label=True)
+TAGS = TokenClassificationSection(type="token-classification")
+LOAD, PRICE = (RegressionSection(type="regression", targets=[target]) for target in ("load", "price"))
 LABELS = ["energy", "health", "water"]
 Export = Callable[..., Path]
+
+
+def asked(**sections: TaskSection) -> fit.Sections:
+    """What the corpora are of."""
+    return {name: section.model_dump(mode="json") for name, section in sections.items()}
 
 
 @pytest.fixture
@@ -32,17 +45,39 @@ def cased(backbone: Path, tmp_path: Path) -> Path:
 
 def test_a_model_of_another_tokenizer_is_not_measured(export: Export, backbone: Path, cased: Path) -> None:
     model = export("one", TOPIC, LABELS)
-    fit.same_tokenizer(model, backbone, "")
+    fit.check(model, asked(it=TOPIC), backbone, "")
     with pytest.raises(UserError, match=r"its tokenizer is not that of .*cased.*; take another"):
-        fit.same_tokenizer(model, cased, "take another")
+        fit.check(model, asked(it=TOPIC), cased, "take another")
 
 
 def test_nor_is_an_ensemble_of_such_models(export: Export, backbone: Path, cased: Path, tmp_path: Path) -> None:
     both = [export(name, TOPIC, LABELS, seed) for seed, name in enumerate(("one", "two"))]
     bind(both, [{}, {}], {"name": "topics", "run_id": "both"}, tmp_path / "both")
-    fit.same_tokenizer(tmp_path / "both", backbone, "")
+    fit.check(tmp_path / "both", asked(it=TOPIC), backbone, "")
     with pytest.raises(UserError, match="members/1: its tokenizer"):
-        fit.same_tokenizer(tmp_path / "both", cased, "")
+        fit.check(tmp_path / "both", asked(it=TOPIC), cased, "")
+
+
+@pytest.mark.parametrize(
+    ("section", "labels", "of", "told"),
+    [
+        (TAGS, ["O", "B-LOC", "I-LOC"], TOPIC, "type: token-classification, the corpus of topic is of type: sequence"),
+        (TOPIC, LABELS, TOPICS, "multi_label: False, the corpus of topic is of multi_label: True; take another"),
+        (LOAD, [], PRICE, r"targets: \['load'\], the corpus of topic is of targets: \['price'\]"),
+    ],
+)
+def test_a_model_of_another_task_is_not_measured(
+    section: TaskSection, labels: list[str], of: TaskSection, told: str, export: Export, backbone: Path
+) -> None:
+    model = export("one", section, labels)
+    fit.check(model, asked(called_otherwise=section), backbone, "")
+    with pytest.raises(UserError, match=told):
+        fit.check(model, asked(topic=of), backbone, "take another")
+
+
+def test_what_of_a_task_decides_no_answer_may_differ(export: Export, backbone: Path) -> None:
+    other = TOPIC.model_copy(update={"text": "body", "label": "topic", "focal": 2.0, "labels": [*LABELS, "other"]})
+    fit.check(export("one", TOPIC, LABELS), asked(it=other), backbone, "")
 
 
 @pytest.mark.parametrize("named", ["model", "with", "against"])
@@ -54,7 +89,7 @@ def test_evaluate_refuses_it_before_anything_is_started(
     _sealed(other)
     words = [str(other)] if named == "model" else [str(fits), f"--{named}", str(other)]
     assert main(["evaluate", *words, "--recipe", str(recipe_file), "--home", str(tmp_path / "home")]) == 2
-    assert "measure it with a recipe of the backbone it was made of" in capfd.readouterr().err
+    assert "measure it with a recipe of its own task and backbone" in capfd.readouterr().err
 
 
 def _sealed(model: Path) -> None:
