@@ -16,11 +16,13 @@ def evidence(model: Path, candidate: Path, corpora: Mapping[str, Corpus], split:
     """Of an exported model, as a gate names them, on a split of the candidate's `corpora`. Ray must be up.
 
     The model is the candidate itself, or the champion that it is held against: on the candidate's scale, where it
-    answers with numbers. Raises UserError when it cannot be measured there.
+    answers with numbers. A split without samples gives none. Raises UserError when it cannot be measured there.
     """
     first = package.models(candidate, package.read(candidate))[0]
     manifest = package.read(first)
     tasks = package.tasks_of(first, manifest)
     fit.check(model, {name: task["section"] for name, task in manifest["tasks"].items()}, first, OWN_NAME)
-    found = ensemble.of_models([model], corpora, (split,), workers)[split]
-    return scores.joined({name: one.restated(tasks[name]).metrics for name, one in found.items()})
+    found = ensemble.of_models([model], corpora, (split,), workers).get(split, {})
+    return scores.joined(
+        {name: found[name].restated(task).metrics if name in found else {} for name, task in tasks.items()}
+    )

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from gb_ray.measure.evidence import evidence
+from gb_ray.registry.gate import judge
+from gb_ray.registry.section import Policy
 from gb_ray.section import UserError
 from gb_ray.tasks.section import RegressionSection, SequenceClassificationSection
 
@@ -28,6 +30,15 @@ def test_a_champion_of_another_tokenizer_is_no_measure(export: Export) -> None:
     (candidate / "tokenizer.json").write_text(content.replace('"lowercase": true', '"lowercase": false'))
     with pytest.raises(UserError, match=r"champion: its tokenizer is not that of .*candidate.*a name of its own"):
         evidence(champion, candidate, {}, "test", 1)
+
+
+def test_a_split_without_samples_is_no_evidence_and_nothing_passes(export: Export, tmp_path: Path) -> None:
+    corpus = synthetic.make_corpus(tmp_path / "corpus", {"train": [(1.0, 20)]})
+    model = export("candidate", TOPIC, LABELS)
+    found = evidence(model, model, {"it": corpus}, "test", 1)
+    gate = judge(Policy(floors={"accuracy": 0.5}), found, None)
+    assert (found, gate.passed) == ({}, False)
+    assert gate.checks[0].why == "the candidate has no metric accuracy; it has: none"
 
 
 @pytest.mark.usefixtures("ray_up")
