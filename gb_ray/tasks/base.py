@@ -96,6 +96,13 @@ class Base:
         """Each metric [...] of sums of statistics [..., k]; NaN where it is not defined."""
         raise NotImplementedError
 
+    def of_part(self, sums: NDArray[np.float64], labels: list[str]) -> dict[str, NDArray[np.float64]]:
+        """What `from_sums` gives, of a part of a split: NaN also where 0 would say that nothing was there to be found.
+
+        Beside other parts, where there was something, such a 0 would be the worst of all.
+        """
+        return self.from_sums(sums, labels)
+
     def metrics(self, logits: list[NDArray[np.floating]], targets: list[Any], labels: list[str]) -> dict[str, float]:
         """The metrics of all samples together; one that is not defined on them is absent."""
         sums = self.statistics(logits, targets, labels).sum(axis=0)
