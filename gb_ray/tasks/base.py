@@ -93,7 +93,7 @@ class Base:
         raise NotImplementedError
 
     def from_sums(self, sums: NDArray[np.float64], labels: list[str]) -> dict[str, NDArray[np.float64]]:
-        """Each metric [...] of sums of statistics [..., k]; NaN where it is not defined."""
+        """Each metric [...] of sums of statistics [..., k], the headline first; NaN where it is not defined."""
         raise NotImplementedError
 
     def of_part(self, sums: NDArray[np.float64], labels: list[str]) -> dict[str, NDArray[np.float64]]:
