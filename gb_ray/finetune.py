@@ -178,8 +178,9 @@ def _carry_through(
             described = manifest(inputs, corpora, run_id) | ({"from": run.state["from"]} if parent else {})
             trained = fit(recipe, corpora, run, described, states, progress, fitter, old)
         with progress.stage("after"), life.spends("after"):
-            found = scores.of_model(run.model, corpora, scores.MEASURED, workers)
-            measured: dict[str, Any] = {"metrics": results.keep(found, "after", run.path)}
+            raw = scores.of_model(run.model, corpora, scores.MEASURED, workers)
+            found, calibration = results.calibrated(run.model, raw)
+            measured: dict[str, Any] = {"metrics": results.keep(found, "after", run.path), "calibration": calibration}
             measured |= {"before": run.state["before"], **results.findings(run.path, found)}
             if parent:
                 measured |= {"from": run.state["from"], "forgetting": parent.forgotten(run, corpora, workers)}

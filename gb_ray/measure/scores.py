@@ -41,7 +41,8 @@ Metrics = dict[str, dict[str, dict[str, float]]]
 class Scores:
     """One model on one split. `about` has id, source, language and tokens of each sample, in order of id.
 
-    `pace` is what computing them took; scores that were read from a file have none.
+    `pace` is what computing them took; scores that were read from a file have none. `logits` are those of the model,
+    divided by the `temperature`.
     """
 
     task: Task
@@ -51,6 +52,7 @@ class Scores:
     targets: list[Any]
     logits: list[NDArray[np.floating]] | None
     pace: Pace | None = None
+    temperature: float = 1.0
 
     @property
     def summary(self) -> Summary:
@@ -72,12 +74,20 @@ class Scores:
             return self
         return replace(self, task=task, logits=logits, statistics=task.statistics(logits, self.targets, self.labels))
 
+    def cooled(self, temperature: float) -> Scores:
+        """What a model answers with a temperature, of scores without one."""
+        if temperature == 1.0 or self.logits is None:
+            return self
+        logits: list[NDArray[np.floating]] = [one.astype(np.float64) / temperature for one in self.logits]
+        statistics = self.task.statistics(logits, self.targets, self.labels)
+        return replace(self, logits=logits, statistics=statistics, temperature=temperature)
+
     def save(self, path: Path) -> None:
         """Write them as parquet, without the logits if those are large."""
         path.parent.mkdir(exist_ok=True)
         columns = {name: self.about[name] for name in self.about.column_names}
         columns |= {"statistics": pa.array(list(self.statistics)), "target": pa.array(self.targets)}
-        known: dict[str, Any] = {"labels": self.labels}
+        known: dict[str, Any] = {"labels": self.labels, "temperature": self.temperature}
         if self.logits is not None and sum(one.nbytes for one in self.logits) <= LARGEST:
             columns["logits"] = pa.array([one.ravel() for one in self.logits])
             known |= {"shape": [-1, *self.logits[0].shape[1:]], "dtype": str(self.logits[0].dtype)}
@@ -98,7 +108,8 @@ class Scores:
             flat = (np.array(one, known["dtype"]) for one in table["logits"].to_pylist())
             logits = [one.reshape(known["shape"]) for one in flat]
         about = table.select(["id", "source", "language", "tokens"])
-        return cls(task, known["labels"], about, statistics, targets, logits)
+        heat = known.get("temperature", 1.0)
+        return cls(task, known["labels"], about, statistics, targets, logits, temperature=heat)
 
 
 Found = dict[str, dict[str, Scores]]
@@ -133,7 +144,7 @@ def of_model(
     workers: int,
     also: Mapping[str, list[str]] | None = None,
 ) -> Found:
-    """Of an exported model, on the splits that have samples. Ray must be up.
+    """Of an exported model without its temperatures, on the splits that have samples. Ray must be up.
 
     `corpora` go by task. A label that the model has and the corpus has not, or the other way round, counts as well. So
     do those in `also`, by task: with each other's labels there the statistics of two models can be compared. Raises
