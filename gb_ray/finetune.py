@@ -11,7 +11,8 @@ import gb_ray
 from gb_ray import machine
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.inputs import Corpora, Inputs, code_digest, corpora_digest
-from gb_ray.measure import ensemble, forgetting, results, scores
+from gb_ray.measure import forgetting, results, scores
+from gb_ray.measure.evidence import evidence
 from gb_ray.model import package
 from gb_ray.progress import Progress
 from gb_ray.recipe import Recipe
@@ -115,12 +116,11 @@ def promote(
     corpora = {task: Corpus.find(home, digest) for task, digest in package.corpora_of(manifest).items()}
     workers = TrainSection.model_validate(manifest["recipe"]["train"]).most
 
-    def metrics_of(model: Path) -> dict[str, float]:
-        found = ensemble.of_models([model], corpora, (policy.split,), workers)
-        return scores.joined(scores.metrics(found)[policy.split])
+    def measure(model: Path) -> dict[str, float]:
+        return evidence(model, version.path, corpora, policy.split, workers)
 
     with progress.stage("gate"):
-        outcome = promote_version(tracking, home, version, policy, metrics_of, several=len(corpora) > 1)
+        outcome = promote_version(tracking, home, version, policy, measure, several=len(corpora) > 1)
     ledger = Ledger(home, name).verify()
     moved = f"is version {number}" if outcome.gate.passed else f"stays, version {number} was refused"
     return {
@@ -188,8 +188,9 @@ def _carry_through(
             described = manifest(inputs, corpora, run_id) | ({"from": run.state["from"]} if parent else {})
             trained = fit(recipe, corpora, run, described, states, progress, fitter, old)
         with progress.stage("after"), life.spends("after"):
-            found = scores.of_model(run.model, corpora, scores.MEASURED, workers)
-            measured: dict[str, Any] = {"metrics": results.keep(found, "after", run.path)}
+            raw = scores.of_model(run.model, corpora, scores.MEASURED, workers)
+            found, calibration = results.calibrated(run.model, raw)
+            measured: dict[str, Any] = {"metrics": results.keep(found, "after", run.path), "calibration": calibration}
             measured |= {"before": run.state["before"], **results.findings(run.path, found)}
             if parent:
                 measured |= {"from": run.state["from"], "forgetting": parent.forgotten(run, corpora, workers)}

@@ -13,6 +13,7 @@ from helpers import WORDS, texts
 from gb_ray.finetune import finetune, promote
 from gb_ray.inputs import check
 from gb_ray.measure import scores
+from gb_ray.measure.ensemble import of_models
 from gb_ray.model.predictor import Predictor
 from gb_ray.progress import Progress
 from gb_ray.recipe import load
@@ -68,7 +69,7 @@ def test_three_tasks_live_as_one_model(recipe: Path, tmp_path: Path, monkeypatch
     assert corpora is not None
     assert [corpus.manifest.name for corpus in corpora.values()] == ["three-topic", "three-entities", "three-length"]
     model = Path(account["model"]["path"])
-    found = scores.metrics(scores.of_model(model, corpora, ("test",), 1))
+    found = scores.metrics(of_models([model], corpora, ("test",), 1))
     assert found["test"] == account["metrics"]["test"]
     logged = tracking.run(account["run_id"]).data.metrics
     assert logged["test_topic.macro_f1"] == account["metrics"]["test"]["topic"]["macro_f1"]

@@ -101,13 +101,16 @@ def evaluate(call: Call) -> Outcome:
     """gb evaluate MODEL --recipe R --split S: metrics on a split of the recipe's corpus, alone or beside another's."""
     from gb_ray.finetune import describe
     from gb_ray.inputs import corpora_digest
-    from gb_ray.measure import ensemble, results
+    from gb_ray.measure import ensemble, fit, results
     from gb_ray.model import package
     from gb_ray.tasks import unseen
 
     inputs, split = call.inputs, call.args.split
     versions = [resolved(call, model) for model in (call.args.model, call.args.against) if model]
     others = [resolved(call, model) for model in call.args.others]
+    sections = {name: section.model_dump(mode="json") for name, section in inputs.recipe.tasks.items()}
+    for version in versions + others:
+        fit.check(version.path, sections, inputs.backbone, "measure it with a recipe of its own task and backbone")
     call.ray()
     corpora = inputs.built(call.home, call.progress)
     unknown = unseen.of_model(package.read(versions[0].path), corpora, split)

@@ -11,6 +11,7 @@ from gb_ray.model.package import MEMBERS
 from gb_ray.recipe import Recipe
 from gb_ray.registry.versions import Version
 from gb_ray.section import UserError
+from gb_ray.tasks.section import ANSWERED
 from gb_ray.tasks.tokenizer import rules
 
 
@@ -50,7 +51,7 @@ def _whole(version: Version, recipe: Recipe) -> None:
 def _same_task(version: Version, manifest: dict[str, Any], recipe: Recipe) -> None:
     ((name, section),) = recipe.tasks.items()
     mine, its = section.model_dump(mode="json"), next(iter(manifest["tasks"].values()))["section"]
-    for key in ("type", "multi_label", "targets"):
+    for key in ANSWERED:
         if mine.get(key) != its.get(key):
             raise UserError(
                 f"{version.uri}: its task has {key}: {its.get(key)}, tasks.{name} of the recipe {key}: "

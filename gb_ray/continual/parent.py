@@ -11,7 +11,9 @@ from typing import Any
 from gb_ray.continual.check import check
 from gb_ray.corpus.catalogue import ids
 from gb_ray.corpus.corpus import Corpus
-from gb_ray.measure import forgetting, results, scores
+from gb_ray.measure import forgetting, results
+from gb_ray.measure.ensemble import of_models
+from gb_ray.measure.scores import Found
 from gb_ray.model import package
 from gb_ray.model.grow import grow
 from gb_ray.progress import Progress
@@ -111,9 +113,9 @@ class Parent:
             progress.say("from: its corpus is not in this home, so what is forgotten of it cannot be measured")
         return found
 
-    def _measured(self, model: Path, old: Corpus, corpora: Mapping[str, Corpus], workers: int) -> scores.Found:
+    def _measured(self, model: Path, old: Corpus, corpora: Mapping[str, Corpus], workers: int) -> Found:
         ((task, new),) = corpora.items()
-        return scores.of_model(model, {task: old}, (forgetting.SPLIT,), workers, {task: new.manifest.labels})
+        return of_models([model], {task: old}, (forgetting.SPLIT,), workers, {task: new.manifest.labels})
 
     def _rows_in_both(self, corpus: Corpus, progress: Progress) -> dict[str, int] | None:
         """Rows, by id, that make a test split an easy one; None when the old corpus is not here."""

@@ -27,9 +27,9 @@ def calibrate(validation: Scores, test: Scores) -> dict[str, Any] | None:
     learnt, measured = _decisions(validation), _decisions(test)
     if learnt is None or measured is None or len(learnt[1]) < FEWEST:
         return None
-    found = temperature(learnt)
+    found = _rounded(temperature(learnt))
     return {
-        "temperature": round(found, 6),
+        "temperature": found,
         "fitted_on": len(learnt[1]),
         "validation_nll": {"before": _rounded(nll(learnt, 1.0)), "after": _rounded(nll(learnt, found))},
         "test_nll": {"before": _rounded(nll(measured, 1.0)), "after": _rounded(nll(measured, found))},
@@ -39,6 +39,22 @@ def calibrate(validation: Scores, test: Scores) -> dict[str, Any] | None:
             "luck": _rounded(luck(measured, found)),
         },
         "bins": {"before": bins(measured, 1.0), "after": bins(measured, found)},
+    }
+
+
+def told(scores: Scores) -> dict[str, Any] | None:
+    """The calibration error of what a model answers with, and what it was `before` the temperature of the scores.
+
+    None when the task gives no probabilities.
+    """
+    found = _decisions(scores)
+    if found is None:
+        return None
+    errors = {"before": ece(found, 1 / scores.temperature), "after": ece(found, 1.0), "luck": luck(found, 1.0)}
+    return {
+        "temperature": scores.temperature,
+        "decisions": len(found[1]),
+        "ece": {name: _rounded(error) for name, error in errors.items()},
     }
 
 

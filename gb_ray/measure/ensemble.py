@@ -26,15 +26,16 @@ def of_models(
 ) -> Found:
     """Of one exported model, or of several as one, on the splits that have samples. Ray must be up.
 
-    An ensemble stands for its members. `also` is as `scores.of_model` has it. Each is computed by itself. The
-    probabilities, scaled by each one's temperature as it answers with them, are averaged, or what they regress. Raises
-    UserError for models that do not `agree`.
+    Each answers as it does on the endpoint, its probabilities scaled by its temperature. An ensemble stands for its
+    members. `also` is as `scores.of_model` has it. Each is computed by itself, and probabilities are averaged, or what
+    they regress. Raises UserError for models that do not `agree`.
     """
     every = [member for model in models for member in package.models(model, package.verify(model))]
-    if len(every) == 1:
-        return of_model(every[0], corpora, splits, workers, also)
-    agree(every)
+    if len(every) > 1:
+        agree(every)
     found = [_answers(model, of_model(model, corpora, splits, workers, also)) for model in every]
+    if len(found) == 1:
+        return found[0]
     return {
         split: {task: together([one[split][task] for one in found]) for task in tasks}
         for split, tasks in found[0].items()
@@ -46,13 +47,9 @@ def _answers(model: Path, found: Found) -> Found:
     manifest = package.read(model)
     only = next(iter(manifest["tasks"])) if len(manifest["tasks"]) == 1 else None  # it may be called otherwise here
     return {
-        split: {task: _cooled(one, package.temperature(manifest, only or task)) for task, one in tasks.items()}
+        split: {task: one.cooled(package.temperature(manifest, only or task)) for task, one in tasks.items()}
         for split, tasks in found.items()
     }
-
-
-def _cooled(scores: Scores, temperature: float) -> Scores:
-    return replace(scores, logits=[one.astype(np.float64) / temperature for one in scores.logits or []])
 
 
 def together(parts: Sequence[Scores]) -> Scores:
@@ -66,6 +63,7 @@ def together(parts: Sequence[Scores]) -> Scores:
     return replace(
         first,
         logits=logits,
+        temperature=1.0,
         statistics=first.task.statistics(logits, first.targets, first.labels),
         pace=reduce(Pace.then, paces) if paces else None,
     )

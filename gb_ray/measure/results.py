@@ -9,7 +9,7 @@ from typing import Any
 
 from gb_ray.files import write_over
 from gb_ray.measure import bootstrap
-from gb_ray.measure.calibration import calibrate
+from gb_ray.measure.calibration import calibrate, told
 from gb_ray.measure.paired import compare
 from gb_ray.measure.scores import FOLDER, Found, Metrics, Scores, joined, metrics
 from gb_ray.measure.slices import compared, slices
@@ -30,11 +30,24 @@ def keep(found: Found, when: str, run: Path) -> Metrics:
     return metrics(found)
 
 
+def calibrated(model: Path, found: Found) -> tuple[Found, dict[str, Any]]:
+    """What a model that has just been trained answers once it has its temperatures, and `calibration` by task.
+
+    The temperatures that suit what was `found` of it are written into its directory. Tasks without probabilities have
+    none.
+    """
+    fitted = _calibration(found)
+    for task, one in fitted.items():
+        package.calibrate(model, task, one["temperature"])
+    heat = {task: one["temperature"] for task, one in fitted.items()}
+    return _map(found, lambda split, task, one: one.cooled(heat.get(task, 1.0))), fitted
+
+
 def findings(run: Path, after: Found) -> dict[str, Any]:
     """`intervals` {split: {task: {metric: [low, high]}}}; `slices`, `compared` and `pace` by split and task.
 
-    Also `calibration`, by task, without the tasks that have no probabilities. `compared` has before as "a" and after as
-    "b", see paired.py; `slices` are those of the model after training, which are written into the run's folder too.
+    `compared` has before as "a" and after as "b", see paired.py; `slices` are those of the model after training, which
+    are written into the run's folder too.
     """
     weak = _map(after, lambda split, task, one: slices(one))
     write_over(run / SLICES, json.dumps(weak, indent=1, ensure_ascii=False).encode())
@@ -46,7 +59,6 @@ def findings(run: Path, after: Found) -> dict[str, Any]:
     return {
         "intervals": intervals(after),
         "compared": _map(after, against_before),
-        "calibration": _calibration(after),
         "slices": weak,
         "pace": paces(after),
     }
@@ -69,24 +81,33 @@ def paces(found: Found) -> dict[str, dict[str, Any]]:
 
 
 def alone(found: Found) -> dict[str, Any]:
-    """`metrics`, `intervals`, `slices` and `pace` of one model."""
-    weak = _map(found, lambda split, task, one: slices(one))
-    return {"metrics": metrics(found), "intervals": intervals(found), "slices": weak, "pace": paces(found)}
+    """`metrics`, `intervals`, `slices`, `pace` and `calibration` of one model, by split and task."""
+    return {
+        "metrics": metrics(found),
+        "intervals": intervals(found),
+        "slices": _map(found, lambda split, task, one: slices(one)),
+        "pace": paces(found),
+        "calibration": _map(found, lambda split, task, one: told(one)),
+    }
 
 
 def beside(a: Found, b: Found) -> dict[str, Any]:
-    """`compared` and `compared_slices` by split and task, and `against_pace`: of two models on the same samples."""
+    """Of two models on the same samples `compared` and `compared_slices`, and `against_pace` and `against_calibration`
+    of a, by split and task.
+
+    Both are on the scale of b: what one calls a standard deviation may be another number to the other.
+    """
+    a = _map(a, lambda split, task, one: one.restated(b[split][task].task))
     return {
         "against_pace": paces(a),
+        "against_calibration": _map(a, lambda split, task, one: told(one)),
         "compared": _map(b, lambda split, task, one: compare(a[split][task].statistics, one.statistics, one.summary)),
         "compared_slices": _map(b, lambda split, task, one: compared(a[split][task], one)),
     }
 
 
 def tell(model: Path, measured: dict[str, Any]) -> dict[str, Any]:
-    """Let the exported model know what was measured of it, and its temperature. Returns its manifest."""
-    for task, fitted in measured["calibration"].items():
-        package.calibrate(model, task, fitted["temperature"])
+    """Let the exported model know what was measured of it. Returns its manifest."""
     return package.amend(model, **{name: found for name, found in measured.items() if name not in ("slices", "pace")})
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,8 @@ Metrics = dict[str, dict[str, dict[str, float]]]
 class Scores:
     """One model on one split. `about` has id, source, language and tokens of each sample, in order of id.
 
-    `pace` is what computing them took; scores that were read from a file have none.
+    `pace` is what computing them took; scores that were read from a file have none. `logits` are those of the model,
+    divided by the `temperature`.
     """
 
     task: Task
@@ -51,6 +52,7 @@ class Scores:
     targets: list[Any]
     logits: list[NDArray[np.floating]] | None
     pace: Pace | None = None
+    temperature: float = 1.0
 
     @property
     def summary(self) -> Summary:
@@ -63,12 +65,29 @@ class Scores:
         found = self.summary(self.statistics.sum(axis=0))
         return {name: round(float(value), 6) for name, value in found.items() if not np.isnan(value)}
 
+    def restated(self, task: Task) -> Scores:
+        """The same answers on the scale of `task`, that of another model, whose metrics can be compared with these."""
+        if self.logits is None:
+            raise ValueError("scores that were read without their logits cannot be restated")
+        logits = self.task.restated(self.logits, task)
+        if logits is self.logits:
+            return self
+        return replace(self, task=task, logits=logits, statistics=task.statistics(logits, self.targets, self.labels))
+
+    def cooled(self, temperature: float) -> Scores:
+        """What a model answers with a temperature, of scores without one."""
+        if temperature == 1.0 or self.logits is None:
+            return self
+        logits: list[NDArray[np.floating]] = [one.astype(np.float64) / temperature for one in self.logits]
+        statistics = self.task.statistics(logits, self.targets, self.labels)
+        return replace(self, logits=logits, statistics=statistics, temperature=temperature)
+
     def save(self, path: Path) -> None:
         """Write them as parquet, without the logits if those are large."""
         path.parent.mkdir(exist_ok=True)
         columns = {name: self.about[name] for name in self.about.column_names}
         columns |= {"statistics": pa.array(list(self.statistics)), "target": pa.array(self.targets)}
-        known: dict[str, Any] = {"labels": self.labels}
+        known: dict[str, Any] = {"labels": self.labels, "temperature": self.temperature}
         if self.logits is not None and sum(one.nbytes for one in self.logits) <= LARGEST:
             columns["logits"] = pa.array([one.ravel() for one in self.logits])
             known |= {"shape": [-1, *self.logits[0].shape[1:]], "dtype": str(self.logits[0].dtype)}
@@ -89,7 +108,8 @@ class Scores:
             flat = (np.array(one, known["dtype"]) for one in table["logits"].to_pylist())
             logits = [one.reshape(known["shape"]) for one in flat]
         about = table.select(["id", "source", "language", "tokens"])
-        return cls(task, known["labels"], about, statistics, targets, logits)
+        heat = known.get("temperature", 1.0)
+        return cls(task, known["labels"], about, statistics, targets, logits, temperature=heat)
 
 
 Found = dict[str, dict[str, Scores]]
@@ -124,7 +144,7 @@ def of_model(
     workers: int,
     also: Mapping[str, list[str]] | None = None,
 ) -> Found:
-    """Of an exported model, on the splits that have samples. Ray must be up.
+    """Of an exported model without its temperatures, on the splits that have samples. Ray must be up.
 
     `corpora` go by task. A label that the model has and the corpus has not, or the other way round, counts as well. So
     do those in `also`, by task: with each other's labels there the statistics of two models can be compared. Raises

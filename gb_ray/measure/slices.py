@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,8 @@ def slices(scores: Scores) -> list[Slice]:
     """Every slice with `by`, `name`, `samples`, `metrics`, `intervals` and `behind`, the worst first.
 
     `behind` is how much of the headline metric it lacks at least: from the whole split's value to the better end of
-    the slice's interval. Slices of fewer than FEWEST samples come last, and theirs is None. A division with one part
-    only is none.
+    the slice's interval. Slices of fewer than FEWEST samples come last, and theirs is None, as is that of a slice with
+    nothing to find in it. A division with one part only is none.
     """
     headline = scores.task.headline
     found = [_slice(scores, by, name, places) for by, name, places in _parts(scores)]
@@ -53,9 +54,9 @@ def compared(a: Scores, b: Scores) -> list[Slice]:
 
 def _slice(scores: Scores, by: str, name: str, places: Places) -> Slice:
     statistics = scores.statistics[places]
-    hidden = scores.task.of_whole
-    metrics = scores.summary(statistics.sum(axis=0))
-    ends = bootstrap.intervals(statistics, scores.summary) if len(places) > 1 else {}
+    hidden, summary = scores.task.of_whole, partial(scores.task.of_part, labels=scores.labels)
+    metrics = summary(statistics.sum(axis=0))
+    ends = bootstrap.intervals(statistics, summary) if len(places) > 1 else {}
     return {
         "by": by,
         "name": name,

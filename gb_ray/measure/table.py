@@ -41,6 +41,7 @@ def alone_lines(account: dict[str, Any]) -> list[str]:
         rows = [["", "value", "95 % interval"]]
         rows += [[f"  {name}", number(value), span(ends.get(name))] for name, value in metrics.items()]
         lines += [f"{task} on {split}", *columns(rows), *_weak(account["slices"][split][task])]
+        lines += [f"  {_calibration(told)}"] if (told := account["calibration"][split][task]) else []
         lines += _pace(account["pace"][split][task])
     return lines
 
@@ -55,6 +56,9 @@ def against_lines(account: dict[str, Any]) -> list[str]:
         for model, its in (("A", "against_pace"), ("B", "pace")):
             if told := account[its][split][task]:
                 lines.append(f"  {model} answers {pace(told)}")
+        for model, its in (("A", "against_calibration"), ("B", "calibration")):
+            if told := account[its][split][task]:
+                lines.append(f"  {model}: {_calibration(told)}")
         slices = account["compared_slices"][split][task]
         decided = [one for one in slices if one["better"]]
         wins = ", ".join(f"{model.upper()} in {sum(one['better'] == model for one in decided)}" for model in "ab")
@@ -101,6 +105,15 @@ def pace(found: dict[str, Any]) -> str:
 
 def _pace(found: dict[str, Any] | None) -> list[str]:
     return [f"  answers {pace(found)}"] if found else []
+
+
+def _calibration(found: dict[str, Any]) -> str:
+    """How far what a model says of its own certainty is off."""
+    error, luck = found["ece"], f"{number(found['ece']['luck'])} would be luck"
+    if found["temperature"] == 1:
+        return f"calibration error {number(error['after'])}; {luck}"
+    with_it = f"{number(error['after'])} with its temperature {found['temperature']:.3f}"
+    return f"calibration error {number(error['before'])}, {with_it}; {luck}"
 
 
 def _forgotten(account: dict[str, Any]) -> list[str]:

@@ -102,7 +102,9 @@ def _slices(facts: Facts, task: str) -> Iterator[Markup]:
     yield element("p", f"{text} The weakest come first.")
     yield _listed(ranked[:SLICES_SHOWN])
     if small:
-        summary = element("summary", f"{len(small)} more with fewer than {FEWEST} samples, too few to rank")
+        summary = element(
+            "summary", f"{len(small)} more that are not ranked: fewer than {FEWEST} samples, or nothing to find"
+        )
         yield element("details", summary, _listed(small[: 4 * SLICES_SHOWN]))
 
 

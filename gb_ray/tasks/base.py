@@ -93,8 +93,15 @@ class Base:
         raise NotImplementedError
 
     def from_sums(self, sums: NDArray[np.float64], labels: list[str]) -> dict[str, NDArray[np.float64]]:
-        """Each metric [...] of sums of statistics [..., k]; NaN where it is not defined."""
+        """Each metric [...] of sums of statistics [..., k], the headline first; NaN where it is not defined."""
         raise NotImplementedError
+
+    def of_part(self, sums: NDArray[np.float64], labels: list[str]) -> dict[str, NDArray[np.float64]]:
+        """What `from_sums` gives, of a part of a split: NaN also where 0 would say that nothing was there to be found.
+
+        Beside other parts, where there was something, such a 0 would be the worst of all.
+        """
+        return self.from_sums(sums, labels)
 
     def metrics(self, logits: list[NDArray[np.floating]], targets: list[Any], labels: list[str]) -> dict[str, float]:
         """The metrics of all samples together; one that is not defined on them is absent."""
@@ -121,6 +128,10 @@ class Base:
     def mean(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
         """What several models would keep of a sample as one: [models, ...] to [...], the mean of what they answer."""
         return np.asarray(logits.mean(axis=0))
+
+    def restated(self, logits: list[NDArray[np.floating]], other: Any) -> list[NDArray[np.floating]]:
+        """What was `kept`, as a model of the `other` task, of the same kind, would have said the same."""
+        return logits
 
     def head(self, labels: list[str]) -> dict[str, Any]:
         """The model's configuration of its outputs."""

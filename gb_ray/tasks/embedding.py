@@ -160,12 +160,12 @@ class Embedding(WholeText):
         return np.column_stack([np.ones(len(found)), found])
 
     def from_sums(self, sums: NDArray[np.float64], labels: list[str]) -> dict[str, NDArray[np.float64]]:
-        """recall_at_1, recall_at_10, mrr_at_10, ndcg_at_10 and loss, of each query among all documents of the split.
+        """ndcg_at_10, recall_at_1, recall_at_10, mrr_at_10 and loss, of each query among all documents of the split.
 
         The loss is that of training, but among all documents of the split: the more there are, the larger.
         """
-        names = ("loss", "recall_at_1", "recall_at_10", "mrr_at_10", "ndcg_at_10")
-        return {name: sums[..., i] / sums[..., 0] for i, name in enumerate(names, 1)}
+        places = {"ndcg_at_10": 5, "recall_at_1": 2, "recall_at_10": 3, "mrr_at_10": 4, "loss": 1}
+        return {name: sums[..., place] / sums[..., 0] for name, place in places.items()}
 
     def answer(self, text: str, offsets: list[tuple[int, int]], logits: NDArray[np.float32], labels: list[str]) -> Any:
         """The vector of a text: numbers whose squares add up to 1."""

@@ -153,6 +153,11 @@ class MultiLabel(Imbalanced, WholeText):
             "roc_auc": area / count,
         }
 
+    def of_part(self, sums: NDArray[np.float64], labels: list[str]) -> dict[str, NDArray[np.float64]]:
+        """Without a label that is true or was answered, no micro_f1."""
+        metrics, named = self.from_sums(sums, labels), sums[..., 4 + len(labels) :].sum(axis=-1)
+        return metrics | {"micro_f1": np.where(named > 0, metrics["micro_f1"], np.nan)}
+
     def decisions(
         self, logits: list[NDArray[np.floating]], targets: list[Any]
     ) -> tuple[NDArray[np.float64], NDArray[np.int64]] | None:

@@ -156,6 +156,12 @@ class Regression(WholeText):
                 found[f"skill_{name}"] = 1 - square[..., i] / np.where(reference > 0, reference, np.nan)[..., i]
         return found
 
+    def restated(self, logits: list[NDArray[np.floating]], other: Any) -> list[NDArray[np.floating]]:
+        """In the other's standard deviations from the other's mean."""
+        if other.scale == self.scale:
+            return logits
+        return [other.scale.standard(self.scale.own(one)) for one in logits]
+
     def answer(self, text: str, offsets: list[tuple[int, int]], logits: NDArray[np.float32], labels: list[str]) -> Any:
         """The number of each target, in its own unit."""
         return {"values": dict(zip(self.section.targets, self.scale.own(logits).tolist(), strict=True))}

@@ -10,6 +10,8 @@ ClassWeights = Literal["balanced"] | dict[str, Annotated[float, Field(gt=0, allo
 Labels = Annotated[list[str], Field(min_length=2)]
 # A metric is named after its target, and a tracking server takes no other characters in the name of a metric.
 Target = Annotated[str, Field(pattern=r"^[\w.\- /:]+$")]
+ANSWERED = ("type", "multi_label", "targets")
+"""Keys that say what a model answers; the others are about columns, or how it is learnt."""
 
 
 class Weighted(Section):

@@ -198,6 +198,14 @@ class TokenClassification(Imbalanced, PerToken):
             "accuracy": share(right_words, words),
         }
 
+    def of_part(self, sums: NDArray[np.float64], labels: list[str]) -> dict[str, NDArray[np.float64]]:
+        """Without an entity that is there or was found, accuracy alone."""
+        metrics, (found, there) = self.from_sums(sums, labels), np.moveaxis(sums[..., 4:], -1, 0)
+        return {
+            name: value if name == "accuracy" else np.where(found + there > 0, value, np.nan)
+            for name, value in metrics.items()
+        }
+
     def mean(self, logits: NDArray[np.float64]) -> NDArray[np.float64]:
         """Logits [tokens, labels] of the mean of the models' probabilities."""
         return mean_choice(logits)

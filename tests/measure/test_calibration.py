@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gb_ray.measure import calibration
+from gb_ray.measure import calibration, results, table
 from gb_ray.measure.scores import Scores
 from gb_ray.model import load, package
 from gb_ray.model.predictor import Predictor
@@ -101,6 +103,38 @@ def test_every_kind_of_classification_is_calibrated_and_numbers_are_not() -> Non
     assert calibration.calibrate(values, values) is None
     few = scores(TOPICS, list(hot[:99]), list(truth[:99]))
     assert calibration.calibrate(few, one) is None
+
+
+def exaggerating(samples: int, seed: int) -> Scores:
+    """Of a model that is far too sure."""
+    random = np.random.default_rng(seed)
+    truth = random.integers(0, 3, samples)
+    logits = 6 * np.eye(3)[np.where(random.random(samples) < 0.7, truth, random.integers(0, 3, samples))]
+    found = scores(TOPICS, list(logits + random.normal(size=logits.shape)), truth.tolist())
+    about = {"source": ["one.csv"] * samples, "language": ["en"] * samples, "tokens": [9] * samples}
+    return replace(found, about=pa.table({"id": found.about["id"], **about}))
+
+
+def test_a_run_and_evaluate_tell_the_same_of_a_calibrated_model(export: Callable[..., Path]) -> None:
+    """Metrics are of what it answers, and the error before and after is found again in another process."""
+    model = export("model", SequenceClassificationSection(type="sequence-classification"), LABELS)
+    raw = {"validation": {"it": exaggerating(200, 0)}, "test": {"it": exaggerating(300, 1)}}
+    run, found = results.calibrated(model, raw)
+    fitted = found["it"]
+    assert package.temperature(package.read(model), "it") == fitted["temperature"] > 1.5
+    again = raw["test"]["it"].cooled(package.temperature(package.read(model), "it"))
+    assert run["test"]["it"].metrics == again.metrics
+    assert again.metrics["loss"] == pytest.approx(fitted["test_nll"]["after"], abs=2e-6)
+    assert again.metrics["accuracy"] == raw["test"]["it"].metrics["accuracy"]
+    account = results.alone({"test": {"it": again}})
+    error = account["calibration"]["test"]["it"]["ece"]
+    assert error == pytest.approx(fitted["test_ece"], abs=2e-6) and error["after"] < error["before"]
+    shown = f"calibration error {error['before']:.3f}, {error['after']:.3f} with its temperature"
+    assert any(shown in line for line in table.alone_lines(account))
+    beside = account | results.beside({"test": {"it": raw["test"]["it"]}}, {"test": {"it": again}})
+    lines = table.against_lines(beside | {"against": {"uri": "models:/m/1"}, "model": {"uri": "models:/m/2"}})
+    assert f"  A: calibration error {error['before']:.3f}; " in "\n".join(lines)
+    assert f"  B: {shown}" in "\n".join(lines)
 
 
 def test_an_exported_model_answers_with_its_temperature(backbone: Path, tmp_path: Path) -> None:

@@ -63,3 +63,6 @@ def test_it_answers_what_was_measured(rows_file: Path, backbone: Path, tmp_path:
         alone = Predictor(member)
         told = [list(one["probabilities"].values()) for one in alone.predict(alone.encode(table["text"].to_pylist()))]
         assert np.abs(np.array(told) - served).max() > 0.01
+    # One model by itself is measured by what it answers too, or no gate could hold the two against each other.
+    own = of_models(members[-1:], {"topic": corpus}, ("test",), 1)["test"]["topic"]
+    np.testing.assert_allclose(np.array(told), probabilities(np.stack(own.logits or [])), atol=1e-5)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ from gb_ray.tasks.task import make
 
 LABELS = ["a", "b"]
 TASK = make(SequenceClassificationSection(type="sequence-classification"), "unused", 32)
+MANY = make(SequenceClassificationSection(type="sequence-classification", multi_label=True), "unused", 32)
 TAGS = make(TokenClassificationSection(type="token-classification"), "unused", 32)
 
 
@@ -70,6 +72,33 @@ def test_a_sentence_counts_under_every_kind_of_entity_in_it() -> None:
     found = slices(Scores(TAGS, labels, about, TAGS.statistics(logits, targets, labels), targets, logits))
     assert {one["name"]: one["samples"] for one in found} == {"LOC": 2, "PER": 1}
     assert all(one["metrics"]["entity_f1"] == 1 for one in found)
+
+
+def test_a_part_with_nothing_to_find_is_not_called_the_weakest() -> None:
+    """Every second sentence of news has an entity, half of which are found; letters have none, and none is found."""
+    labels, count = ["O", "B-LOC", "I-LOC"], 40
+    targets = [np.array([0, i % 2]) for i in range(count)] + [np.array([0, 0])] * count
+    answers = [np.array([0, int(i % 4 == 1)]) for i in range(count)] + [np.array([0, 0])] * count
+    logits = [np.eye(3, dtype=np.float32)[one] for one in answers]
+    about = {"id": [f"{i:02d}" for i in range(2 * count)], "source": ["news.csv"] * count + ["letters.csv"] * count}
+    table = pa.table({**about, "language": ["en"] * 2 * count, "tokens": [2] * 2 * count})
+    found = slices(Scores(TAGS, labels, table, TAGS.statistics(logits, targets, labels), targets, logits))
+    letters = next(one for one in found if one["name"] == "letters.csv")
+    assert letters["behind"] is None and letters["metrics"] == {"accuracy": 1.0}
+    news = next(one for one in found if one["name"] == "news.csv")
+    assert news["behind"] is not None and news["metrics"]["entity_f1"] == pytest.approx(2 / 3, abs=1e-6)
+
+
+def test_texts_that_are_rightly_without_a_label_are_not_called_the_weakest() -> None:
+    count = 30
+    targets = [np.array([i % 2]) for i in range(count)] + [np.array([], int)] * count
+    logits = [np.array([3.0, -3.0])] * count + [np.array([-3.0, -3.0])] * count
+    about = {"id": [f"{i:02d}" for i in range(2 * count)], "source": ["s"] * 2 * count}
+    table = pa.table({**about, "language": ["en"] * count + ["sw"] * count, "tokens": [2] * 2 * count})
+    found = slices(Scores(MANY, LABELS, table, MANY.statistics(logits, targets, LABELS), targets, logits))
+    behind = {one["name"]: one["behind"] for one in found}
+    assert behind["sw"] is None and behind["en"] is not None
+    assert "micro_f1" not in next(one for one in found if one["name"] == "sw")["metrics"]
 
 
 def test_two_models_are_compared_where_there_are_samples_enough() -> None:

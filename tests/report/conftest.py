@@ -52,7 +52,8 @@ def run(tmp_path: Path, backbone: Path) -> Run:
 
     before = {split: {"topic": scored(task, samples, 0.0, 1)} for split, samples in SAMPLES.items()}
     after = {split: {"topic": scored(task, samples, 2.0, 2)} for split, samples in SAMPLES.items()}
-    measured = {"before": results.keep(before, "before", made.path)}
+    after, calibration = results.calibrated(made.model, after)
+    measured = {"before": results.keep(before, "before", made.path), "calibration": calibration}
     measured |= {"metrics": results.keep(after, "after", made.path)}
     measured |= results.findings(made.path, after)
     results.tell(made.model, measured)

@@ -6,6 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -132,6 +133,16 @@ def _texts(fields: dict[str, Any]) -> list[str]:
     plain = [fields[name] for name in ("text", "query", "document", "prompt", "response") if name in fields]
     lists = [fields.get(name, []) for name in ("tokens", "before", "after")]
     return [*plain, *chain(*lists), *(message["content"] for message in fields.get("messages", []))]
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_the_metric_by_which_models_are_ranked_is_told_first(tasks: dict[str, Any], name: str) -> None:
+    """The report's verdict and the lines of weak slices are about it."""
+    task = tasks[name]
+    if name.startswith("numbers"):
+        task = make(SECTIONS[name], "unused", 64, state={"mean": [0.0] * 2, "sd": [1.0] * 2})
+    sums = np.ones({"tags": 6, "tags in context": 6, "numbers": 10}.get(name, 8))
+    assert next(iter(task.from_sums(sums, ["a", "b"]))) == task.headline
 
 
 def test_a_word_that_a_change_would_empty_stays_with_its_tag(tasks: dict[str, Encoder]) -> None:

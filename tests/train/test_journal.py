@@ -48,7 +48,7 @@ def histories(draw: st.DrawFn) -> tuple[list[dict[str, Any]], list[dict[str, Any
     now = start = draw(st.floats(1e9, 2e9))
     reached = -1
     for _ in range(draw(st.integers(1, 3))):
-        now += 0.01 + draw(GAPS) if lives else 0.0  # nobody is there: no life begins at the instant at which another does
+        now += 0.01 + draw(GAPS) if lives else 0.0  # nobody is there, for an instant at least
         began = now
         phases: list[tuple[str, float, float | None]] = []
         for phase in ("prepare", "before"):
