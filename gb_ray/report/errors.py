@@ -66,7 +66,7 @@ def _kept(corpus: Corpus, split: str, ids: list[str]) -> dict[str, Row]:
     found: dict[str, Row] = {}
     for shard in corpus.manifest.splits[split].shards:
         table = rows.read(corpus, shard)
-        for row in table.filter(pc.is_in(table["id"], pa.array(ids))).to_pylist():
+        for row in table.filter(pc.is_in(table["id"], pa.array(ids, pa.string()))).to_pylist():
             found[row["id"]] = rows.fields(row)
     return found
 

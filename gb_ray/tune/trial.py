@@ -136,7 +136,8 @@ def _train(search: Search, job: Job, report: Report) -> None:
 
     def look(worker: Worker, steps: int) -> None:
         # Steps between the checkpoint it goes on from and its last mark are done, but not measured, again.
-        if len(curve) == len(at) or steps != at[len(curve)]:
+        # A step at a mark may be left out: the next one is measured then, or the last.
+        if len(curve) == len(at) or (steps < at[len(curve)] and not worker.at_end):
             return
         curve.append(Mark(steps, measure.metrics(worker, samples)))
         ledger.mark(name, curve, total)

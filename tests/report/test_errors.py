@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,8 @@ def test_texts_are_those_of_the_samples(tmp_path: Path) -> None:
     assert first["text"] == errors._cut(kept[samples[worst].id]) != ""
     for one in found:
         assert one["text"] == errors._cut(kept[one["id"]]) != ""
+    right = [np.eye(3, dtype=np.float32)[target] for target in targets]
+    assert pairs(replace(made, logits=right), corpus, "test") == []
 
 
 def _rows(corpus: Any) -> list[dict[str, Any]]:

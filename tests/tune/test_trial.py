@@ -15,6 +15,7 @@ from small_search import VALUES, small_search
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.corpus.reading.reader import Reader
 from gb_ray.model import load
+from gb_ray.train import skips
 from gb_ray.train.batch import Layout
 from gb_ray.train.evaluate import groups, score
 from gb_ray.train.run import read_json, write_json
@@ -28,6 +29,9 @@ import processes
 
 NAME = name_of(VALUES)
 HOT = {"train.lr": 1e30}
+SKIPPING = {"train.lr": 2e-3}
+LEFT_OUT = [3, 15]
+"""The steps of its first mark and of its last."""
 
 
 def reported(search: Search, values: dict[str, Any], dies_at: int = 0) -> list[tuple[int, Mark]]:
@@ -70,6 +74,7 @@ def everything(one: Search, several: Search) -> dict[str, Any]:
     for _ in range(2):
         with pytest.raises(TrialFailed, match="step"):
             reported(one, HOT)
+    found["skipping"] = reported(one, SKIPPING)
     return found | {"several": reported(several, VALUES)}
 
 
@@ -79,8 +84,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory, backbone: Path) -> tuple[S
     folder = tmp_path_factory.mktemp("trials")
     one = small_search(folder / "one", backbone)
     several = small_search(folder / "several", backbone, {"topic": "class", "tags": "tokens"})
-    for search, values in ((one, VALUES), (one, HOT), (several, VALUES)):
+    for search, values in ((one, VALUES), (one, HOT), (one, SKIPPING), (several, VALUES)):
         search.ledger.begin(values)
+    one.ledger.run(name_of(SKIPPING)).mkdir()
+    for step in LEFT_OUT:
+        skips.add(one.ledger.run(name_of(SKIPPING)), {"step": step, "why": "its loss", "samples": []})
     (one.folder / "plain").mkdir()
     return one, processes.run(1, everything, one, several)[0]
 
@@ -100,6 +108,11 @@ def test_it_measures_what_its_exported_model_answers(trained: tuple[Search, dict
     search, found = trained
     assert [(number, mark.steps) for number, mark in found["first"]] == [(1, 4), (2, 8), (4, 16)]
     assert found["first"][-1][1].metrics == pytest.approx(_of_exported(search, search.ledger.run(NAME) / "model"))
+
+
+def test_a_mark_whose_step_is_left_out_is_taken_after_the_next_one(trained: tuple[Search, dict[str, Any]]) -> None:
+    _, found = trained
+    assert [(number, mark.steps) for number, mark in found["skipping"]] == [(1, 5), (2, 8), (4, 15)]
 
 
 def test_one_that_ended_reports_and_trains_no_more(trained: tuple[Search, dict[str, Any]]) -> None:
