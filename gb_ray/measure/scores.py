@@ -78,7 +78,7 @@ class Scores:
         """What a model answers with a temperature, of scores without one."""
         if temperature == 1.0 or self.logits is None:
             return self
-        logits: list[NDArray[np.floating]] = [one.astype(np.float64) / temperature for one in self.logits]
+        logits = [(one.astype(np.float64) / temperature).astype(one.dtype) for one in self.logits]
         statistics = self.task.statistics(logits, self.targets, self.labels)
         return replace(self, logits=logits, statistics=statistics, temperature=temperature)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from gb_ray.registry.card import card
@@ -28,7 +29,8 @@ def register_average(tracking: Tracking, folder: Path) -> Version:
     if not manifest.keys() & set(CORPUS):
         raise UserError(f"{folder}: its parents are not of one corpus; a gate would measure it on rows that one learnt")
     check_name(manifest["name"], str(folder))
-    if run_id.startswith(NO_RUN):
+    began = run_id.startswith(NO_RUN)
+    if began:
         tags = {f"parent_{number}": f"{one['uri']} {one['weights_sha256']}" for number, one in enumerate(parents, 1)}
         run_id = tracking.start_run(manifest["name"], f"average of {len(parents)}", {}, tags)
         manifest = package.amend(folder, run_id=run_id)
@@ -36,7 +38,9 @@ def register_average(tracking: Tracking, folder: Path) -> Version:
     try:
         found = register(tracking, folder, run_id)
     except Exception:
-        tracking.finish(run_id, "FAILED")
+        if began:
+            with suppress(Exception):  # the server may be what failed, and hides nothing
+                tracking.finish(run_id, "FAILED")
         raise
     tracking.finish(run_id, "FINISHED")
     return found

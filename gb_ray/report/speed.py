@@ -9,9 +9,9 @@ _UNITS = ("FLOP/s", "kFLOP/s", "MFLOP/s", "GFLOP/s", "TFLOP/s", "PFLOP/s", "EFLO
 
 def told(facts: Facts) -> str:
     """In words: the model FLOP utilisation over the time of all steps, and of which peak it is a share."""
-    steps = [step for step in facts.journal if "mfu" in step]
+    steps = [step for step in facts.journal if "peak_flops" in step]
     if not steps:
-        return "What share of its devices' peak the training reached is not known: their peak is not in the catalogue."
+        return "What share of its devices' peak the training reached is not known: no peak of theirs was written down."
     seconds = [step["data_s"] + step["compute_s"] for step in steps]
 
     def mean(name: str) -> float:

@@ -123,6 +123,7 @@ def test_a_run_and_evaluate_tell_the_same_of_a_calibrated_model(export: Callable
     fitted = found["it"]
     assert package.temperature(package.read(model), "it") == fitted["temperature"] > 1.5
     again = raw["test"]["it"].cooled(package.temperature(package.read(model), "it"))
+    assert [one.dtype for one in again.logits] == [one.dtype for one in raw["test"]["it"].logits]
     assert run["test"]["it"].metrics == again.metrics
     assert again.metrics["loss"] == pytest.approx(fitted["test_nll"]["after"], abs=2e-6)
     assert again.metrics["accuracy"] == raw["test"]["it"].metrics["accuracy"]

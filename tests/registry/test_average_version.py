@@ -80,6 +80,13 @@ def test_registered_again_it_is_the_version_it_was(home, average, capsys):
     assert first == second
 
 
+def test_a_tracking_server_that_does_not_know_its_run_is_named_as_the_fault(home, average, capsys):
+    registered(average, home, capsys)
+    package.amend(average, run_id="0" * 32)
+    assert main(["register", str(average), "--home", str(home)]) == 2
+    assert "0" * 32 in capsys.readouterr().err
+
+
 def test_no_average_and_one_of_two_corpora_are_bad_input(home, tracking, parents, average, capsys):
     alone = export_model(home / "alone", "run", 5)
     package.amend(export_model(home / "other", "run", 6), corpus_digest="d" * 64)

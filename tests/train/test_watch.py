@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -96,10 +97,11 @@ def test_the_first_step_of_an_attempt_may_take_longer() -> None:
 
 
 def test_how_long_a_worker_may_work_follows_from_how_long_it_did_in_this_attempt() -> None:
-    quiet = Quiet()
+    quiet, clock = Quiet(), count(100)
 
-    def seen(step: int, phase: str, at: float, attempt: int = 1) -> float | None:
-        return quiet.longest([beat(0, step, phase, 0, world=1)._replace(moved=at, attempt=attempt)])
+    def seen(step: int, phase: str, at: float, attempt: int = 1, later: float = 0) -> float | None:
+        now = next(clock) + later
+        return quiet.longest([beat(0, step, phase, 0, world=1)._replace(moved=at, attempt=attempt)], now)
 
     assert seen(-1, "start", 0) is None
     assert [seen(5, "data", 100), seen(5, "compute", 101), seen(5, "compute", 141)] == [None, None, None]
@@ -107,6 +109,7 @@ def test_how_long_a_worker_may_work_follows_from_how_long_it_did_in_this_attempt
     assert [seen(6, "compute", 143), seen(6, "compute", 155), seen(6, "evaluate", 157)] == [40, 40, 40]
     assert seen(7, "data", 400) == 12  # to measure is another thing
     assert seen(7, "compute", 420) == 20
+    assert seen(9, "compute", 1020, later=600) == 20  # it was the driver that did not look
     assert seen(7, "data", 1000, attempt=2) is None
 
 

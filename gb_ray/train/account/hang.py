@@ -91,7 +91,7 @@ class Watchman:
             return
         self._looked = now
         seen = [beat for beat in beats(self._run) if beat.attempt > self._over]
-        found = find(seen, now, self._hang_s, self._quiet.longest(seen))
+        found = find(seen, now, self._hang_s, self._quiet.longest(seen, now))
         if found:
             self._over = seen[0].attempt
             processes = {beat.rank: _on(beat.host, _state, beat) for beat in found.guilty}

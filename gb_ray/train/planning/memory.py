@@ -23,8 +23,11 @@ LIVE = 1_000_000_000
 """Elements of the weights that ZeRO 3 keeps whole at once, at most."""
 FRAMEWORK = {False: 850_000_000, True: 1_500_000_000}
 """Bytes of a worker without a model, on CPU (the libraries and the code they generate) and on a GPU (its context)."""
-HEAP = {False: 1.3, True: 1.05}
-"""What activations take of the allocator for each byte in use: tensors of many sizes leave gaps."""
+HEAP = {"fp32": 1.0, "bf16": 1.3, "fp16": 1.3}
+"""What activations take of the heap for each byte in use: tensors of many sizes leave gaps, and rounded copies come and
+go between them.
+"""
+HEAP_OF_GPU = 1.05
 
 
 class Setting(NamedTuple):
@@ -94,7 +97,7 @@ def memory(size: Size, setting: Setting, activations: int) -> Memory:
     copied = state + saved if setting.saves else 0
     backward = {
         "gradients": held if setting.accumulates or not setting.zero else 0,
-        "activations": int(activations * HEAP[setting.gpu]),
+        "activations": int(activations * (HEAP_OF_GPU if setting.gpu else HEAP[setting.precision])),
         "buffers": whole + travels,
     }
     # Its share of the gradients is made one piece, and in 16 bits that piece is copied in fp32. Where the state is
