@@ -23,7 +23,7 @@ LIVE = 1_000_000_000
 """Elements of the weights that ZeRO 3 keeps whole at once, at most."""
 FRAMEWORK = {False: 850_000_000, True: 1_500_000_000}
 """Bytes of a worker without a model, on CPU (the libraries and the code they generate) and on a GPU (its context)."""
-HEAP = {"fp32": 1.1, "bf16": 1.3, "fp16": 1.3}
+HEAP = {"fp32": 1.15, "bf16": 1.3, "fp16": 1.3}
 """What activations take of the heap for each byte in use: tensors of many sizes leave gaps, and rounded copies come and
 go between them.
 """
