@@ -214,7 +214,7 @@ class Nodes:
 
 
 @pytest.mark.chaos
-@pytest.mark.timeout(540)
+@pytest.mark.timeout(900)
 def test_a_run_follows_its_cluster_without_a_command(
     nodes: Nodes, backbone: Path, rows_file: Path, tmp_path: Path
 ) -> None:
