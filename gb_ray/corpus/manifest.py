@@ -106,6 +106,11 @@ class SplitEntry(Frozen):
         """All its shards."""
         return [shard for stratum in self.strata for lane in stratum.shards for shard in lane]
 
+    @property
+    def samples_digest(self) -> str:
+        """sha256 (hex) of its shards' digests: of the samples alone, wherever the files they were read from lay."""
+        return hashlib.sha256("".join(shard.sha256 for shard in self.shards).encode()).hexdigest()
+
 
 class FileEntry(Frozen):
     """A file that stands beside the shards; `path` is relative to the corpus."""

@@ -128,7 +128,7 @@ def test_the_manifest_counts_what_is_in_the_files(corpus: Corpus) -> None:
 def test_the_workers_together_read_each_global_batch_whatever_their_number(workers: int, corpus: Corpus) -> None:
     readers = [Reader(corpus, "train", 1, worker, workers) for worker in range(workers)]
     ids, batch = ids_on_disk(corpus, "train"), 32
-    order = Order(corpus.manifest.digest, 1, len(ids), LANES, SHARD_ROWS, 2)
+    order = Order(corpus.manifest.splits["train"].samples_digest, 1, len(ids), LANES, SHARD_ROWS, 2)
     for epoch in (0, 1):
         for start in range(0, len(ids), batch):
             stop = min(start + batch, len(ids))
@@ -168,6 +168,18 @@ def test_two_builds_are_the_same_bytes(nasty: tuple[Plan, Corpus, Path], tmp_pat
     assert again.path != corpus.path
     assert again.manifest.digest == corpus.manifest.digest
     assert tree(again.path) == tree(corpus.path)
+
+
+@pytest.mark.usefixtures("ray_up")
+def test_files_in_another_place_are_trained_on_in_the_same_order(backbone: Path, tmp_path: Path) -> None:
+    corpora = []
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        sources = [{"uri": str(jsonl(tmp_path / place / "rows.jsonl", PLAIN))}]
+        corpora.append(build(plan_of(backbone, sources), tmp_path / place, Progress()))
+    assert corpora[0].manifest.digest != corpora[1].manifest.digest  # it says where the rows came from
+    one, two = ([sample.id for sample in Reader(corpus, "train", 1, 0, 1).step(0, 0, 500)] for corpus in corpora)
+    assert one == two != sorted(one)
 
 
 @pytest.mark.parametrize(

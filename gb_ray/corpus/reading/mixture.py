@@ -40,11 +40,11 @@ class Mixture:
 
     @classmethod
     def of(cls, manifest: Manifest, split: str, seed: int) -> Mixture:
-        """The epochs of a split of a corpus under a seed."""
-        strata = manifest.splits[split].strata
-        layout = (manifest.lanes, manifest.shard_rows, manifest.window_shards)
-        orders = tuple(Order(manifest.digest, seed, s.samples, *layout, stratum=k) for k, s in enumerate(strata))
-        return cls(orders, tuple(stratum.drawn for stratum in strata))
+        """The epochs of a split of a corpus under a seed: the same wherever the files of its sources lie."""
+        entry, layout = manifest.splits[split], (manifest.lanes, manifest.shard_rows, manifest.window_shards)
+        digest = entry.samples_digest
+        orders = tuple(Order(digest, seed, s.samples, *layout, stratum=k) for k, s in enumerate(entry.strata))
+        return cls(orders, tuple(stratum.drawn for stratum in entry.strata))
 
     @classmethod
     def joined(cls, mixtures: list[Mixture]) -> Mixture:

@@ -28,7 +28,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Order:
-    """The order of one stratum of a split of one corpus under one seed."""
+    """The order of one stratum of a split under one seed. `digest` is that of the split's samples."""
 
     digest: str
     seed: int
