@@ -92,6 +92,10 @@ def train(job: Job, look: Callable[[Worker, int], None] | None = None) -> None:
             return
         if last:
             break
+    else:  # no step was left: those since the checkpoint are left out for their loss
+        progress = validation.at_end(progress)
+        if look:
+            look(worker, progress.steps)
 
     with record.spends("export"):
         saver.close(record.moved)

@@ -60,8 +60,14 @@ class Validation:
         # Steps may be left out, those that a measurement follows too.
         due = progress.steps // self._every > self._seen // self._every or self._worker.at_end
         self._seen = progress.steps
-        if not due:
-            return progress
+        return self._judged(progress, step) if due else progress
+
+    def at_end(self, progress: Progress) -> Progress:
+        """Measure a run that is started again where no step is left: those since its checkpoint are left out."""
+        return self._judged(progress, None) if self._section else progress
+
+    def _judged(self, progress: Progress, step: Step | None) -> Progress:
+        assert self._section
         with self._record.spends("evaluate", step):
             found = self._measured()
         self.metrics = {f"{SHOWN}_{name}": value for name, value in found.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,34 @@ def by_accuracy(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Job
 
 def test_where_the_last_step_is_left_out_the_one_before_it_is_measured(by_accuracy: Job) -> None:
     assert list(curve(by_accuracy, "accuracy")) == [2, 4, 6, 8, 10, 12, 14, 15]
+
+
+def train_until_saved(job: Job, steps: int) -> None:
+    """Train until a step after the checkpoint of so many steps is done and the checkpoint is there."""
+
+    def look(worker: Worker, done: int) -> None:
+        if done == steps + 1:
+            while not (job.run / "checkpoints" / f"step-{steps:08d}").is_dir():
+                time.sleep(0.01)
+            raise RuntimeError("enough")
+
+    train(job, look)
+
+
+def test_where_all_steps_since_the_checkpoint_are_left_out_what_it_holds_is_measured(
+    backbone: Path, tmp_path: Path
+) -> None:
+    """As when the one step after it spiked: it was not the last one then, and is now."""
+    stop = {"metric": "loss", "patience": 99, "every": 13}
+    job = job_of(tmp_path, backbone, zero=0, epochs=2, early_stop=stop, checkpoint={"every": 6, "keep": 2})
+    with pytest.raises(processes.WorkerFailed):
+        processes.run(1, train_until_saved, job, 12)
+    for step in range(12, 16):
+        skips.add(job.run, {"step": step, "samples": []})
+    processes.run(1, train, job)
+    result = read_json(job.run / "result.json")
+    assert (result["steps"], result["best_step"]) == (12, 12)
+    assert result["best_value"] == pytest.approx(loss_of_export(job), rel=1e-5)
 
 
 def test_where_more_is_better_the_best_step_has_most(by_accuracy: Job) -> None:
