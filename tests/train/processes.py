@@ -13,7 +13,13 @@ from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-LOADED = ["torch", "transformers", "deepspeed", "gb_ray.train.loop"]
+LOADED = [
+    "torch",
+    "transformers.models.bert.modeling_bert",
+    "deepspeed",
+    "deepspeed.runtime.zero.muon.muon_optimizer",
+    "gb_ray.train.loop",
+]
 """Imported once, in a process from which all workers are forked: it takes seconds."""
 
 

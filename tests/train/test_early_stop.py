@@ -159,7 +159,7 @@ def told(refused: list[Job], gone: Job) -> tuple[list[str], Progress]:
 def by_accuracy(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Job:
     """A run of 16 steps that stops for nothing and leaves the last one out."""
     stop = {"metric": "accuracy", "patience": 99, "every": 2}
-    job = job_of(tmp_path_factory.mktemp("accuracy"), backbone, zero=0, epochs=2, early_stop=stop)
+    job = job_of(tmp_path_factory.mktemp("accuracy"), backbone, zero=0, epochs=2, lr=1e-2, early_stop=stop)
     skips.add(job.run, {"step": 15, "samples": []})
     processes.run(1, train, job)
     return job
