@@ -65,7 +65,7 @@ class Pulse:
         self._host, self._pid, self._started = socket.gethostname(), os.getpid(), time.time()
         self._phase, self._step, self._since = "start", -1, self._started
         self._moved = self._since
-        self._where, self._waits, self._memory = "", False, 0
+        self._where, self._waits, self._memory = "", False, _resident()
         self._lock, self._closing = threading.Lock(), threading.Event()
         self._thread = threading.get_ident()  # Ray Train does not train in the main one
         path = run / FOLDER / f"{self._rank:04d}"
