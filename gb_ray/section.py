@@ -44,10 +44,23 @@ def _keys_of(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
     nodes: list[dict[str, Any]] = [schema]
     keys = []
     for part in path:
+        options = [node for node in nodes if node.get("type") != "null"]
+        if len(options) > 1:
+            nodes = _tagged(options, part)
+            continue
         if isinstance(part, int) or any(_is_key(_resolve(node, schema), part) for node in nodes):
             keys.append(str(part))
         nodes = [child for node in nodes for child in _children(node, part, schema)]
     return keys
+
+
+def _tagged(options: list[dict[str, Any]], tag: str) -> list[dict[str, Any]]:
+    """The options of a union that an error is about: `tag` is a section's `type` or class, or a kind of value."""
+    named = [
+        node for node in options if tag in (node.get("properties", {}).get("type", {}).get("const"), node.get("title"))
+    ]
+    kind = {"dict": "additionalProperties", "list": "items"}.get(tag.partition("[")[0])
+    return named or [node for node in options if kind is None or kind in node]
 
 
 def _is_key(node: dict[str, Any], part: Any) -> bool:

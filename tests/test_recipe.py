@@ -318,8 +318,10 @@ def test_a_metric_of_no_task_is_refused_with_one_that_there_is(first: str, named
 def test_a_rate_of_a_head_that_no_task_has_is_refused() -> None:
     said = refusal(SMALL, ["train.head_lr={absent: 1e-3}"])
     assert said.startswith("r.yaml: train.head_lr: has a rate for absent, and the tasks are ")
-    assert refusal(SMALL, ["train.head_lr=fast"]).startswith("r.yaml: train.head_lr")
-    assert refusal(SMALL, ["train.head_lr=0"]).startswith("r.yaml: train.head_lr")
+    assert refusal(SMALL, ["train.head_lr=0"]).startswith("r.yaml: train.head_lr: Input should be greater than 0")
+    (task,) = SMALL["tasks"]
+    said = refusal(SMALL, [f"train.head_lr={{{task}: fast}}"])
+    assert f"r.yaml: train.head_lr.{task}: Input should be a valid number" in said
 
 
 def test_a_balance_of_one_task_is_refused() -> None:
