@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 
 def roc_auc(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -22,6 +21,9 @@ def roc_auc(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> NDArray[np
 
 
 def _of_label(scores: NDArray[np.float64], truth: NDArray[np.bool_]) -> NDArray[np.float64]:
+    # Imported here: it takes a second, and a worker that trains ranks nothing.
+    from scipy.stats import rankdata
+
     among_all, found = rankdata(scores), np.empty(len(scores))
     have, lack = int(truth.sum()), int((~truth).sum())
     found[truth] = (among_all[truth] - rankdata(scores[truth])) / lack

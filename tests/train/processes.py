@@ -17,7 +17,6 @@ LOADED = [
     "torch",
     "transformers.models.bert.modeling_bert",
     "deepspeed",
-    "deepspeed.runtime.zero.muon.muon_optimizer",
     "gb_ray.train.loop",
 ]
 """Imported once, in a process from which all workers are forked: it takes seconds."""
