@@ -64,11 +64,6 @@ class Recipe(Section):
                 )
             if not any(source.task == name for source in self.corpus.sources):
                 raise ValueError(f"tasks.{name}: no source is for it; name it as the `task` of one in corpus.sources")
-        if isinstance(rates := self.train.head_lr, dict) and rates.keys() != self.tasks.keys():
-            raise ValueError(
-                f"train.head_lr: has a rate for {', '.join(rates)}, and the tasks are {', '.join(self.tasks)}; write "
-                "one for each of them, or one for all"
-            )
         if self.train.balance == "uncertainty" and not several:
             raise ValueError("train.balance: uncertainty weighs several tasks, and this recipe has one; leave it out")
         early = self.train.early_stop

@@ -45,7 +45,7 @@ def _keys_of(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
     keys = []
     for part in path:
         options = [node for node in nodes if node.get("type") != "null"]
-        if len(options) > 1:
+        if len(options) > 1 and isinstance(part, str):
             nodes = _tagged(options, part)
             continue
         if isinstance(part, int) or any(_is_key(_resolve(node, schema), part) for node in nodes):

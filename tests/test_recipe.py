@@ -315,13 +315,10 @@ def test_a_metric_of_no_task_is_refused_with_one_that_there_is(first: str, named
     assert refusal(content, ["train.early_stop={metric: loss}"]).endswith(f"TASK.METRIC, {named} for one")
 
 
-def test_a_rate_of_a_head_that_no_task_has_is_refused() -> None:
-    said = refusal(SMALL, ["train.head_lr={absent: 1e-3}"])
-    assert said.startswith("r.yaml: train.head_lr: has a rate for absent, and the tasks are ")
-    assert refusal(SMALL, ["train.head_lr=0"]).startswith("r.yaml: train.head_lr: Input should be greater than 0")
-    (task,) = SMALL["tasks"]
-    said = refusal(SMALL, [f"train.head_lr={{{task}: fast}}"])
-    assert f"r.yaml: train.head_lr.{task}: Input should be a valid number" in said
+def test_an_error_in_a_key_of_several_kinds_of_value_names_the_key_alone() -> None:
+    said = refusal(SMALL, ["tasks.topic.class_weights={a: -1}"])
+    assert "r.yaml: tasks.topic.class_weights.a: Input should be greater than 0" in said
+    assert "r.yaml: model.trained.0: Input should be a valid string" in refusal(SMALL, ["model.trained=[1]"])
 
 
 def test_a_balance_of_one_task_is_refused() -> None:

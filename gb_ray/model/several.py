@@ -209,13 +209,8 @@ def exported_names(weights: Weights, tasks: list[str]) -> Weights:
         if name.startswith(BACKBONE):
             yield name.removeprefix(BACKBONE), tensor
         elif name.startswith(HEADS):
-            own = name.removeprefix(HEADS).partition(".")[2]
-            yield f"{HEADS}{tasks[number(name)]}.{own}", tensor
-
-
-def number(name: str) -> int:
-    """Of the head that a tensor of this name, HEADS in front, belongs to."""
-    return int(name.removeprefix(HEADS).partition(".")[0])
+            number, _, own = name.removeprefix(HEADS).partition(".")
+            yield f"{HEADS}{tasks[int(number)]}.{own}", tensor
 
 
 def exported(folder: Path, name: str, task: Task) -> Any:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from gb_ray.model import several
 from gb_ray.model.trained import depths
 from gb_ray.section import UserError
 from gb_ray.train.section import TrainSection
@@ -16,52 +15,42 @@ NO_DECAY = ("bias", "norm", "LayerNorm", "ia3_l")
 ADAM: dict[str, Any] = {"betas": (0.9, 0.999), "eps": 1e-8}
 
 
-def build(
-    model: torch.nn.Module, section: TrainSection, zero: int, tasks: Sequence[str] = ()
-) -> tuple[torch.optim.Optimizer, list[float]]:
+def build(model: torch.nn.Module, section: TrainSection, zero: int) -> tuple[torch.optim.Optimizer, list[float]]:
     """The optimizer of a model's trained parameters, and the peak rate of each of its groups.
 
-    `tasks` are those of its heads, which may have a rate each. Raises UserError for an optimizer that this machine or
-    this ZeRO stage cannot run.
+    Raises UserError for one that this machine or this ZeRO stage cannot run.
     """
     optimizer: torch.optim.Optimizer
     if section.optimizer == "muon":
-        optimizer = _muon(model, section, zero, tasks)
+        optimizer = _muon(model, section, zero)
     elif section.optimizer == "adamw-8bit":
-        optimizer = _adamw_8bit()(groups(model, section, tasks), **ADAM)
+        optimizer = _adamw_8bit()(groups(model, section), **ADAM)
     else:
-        optimizer = torch.optim.AdamW(groups(model, section, tasks), **ADAM, fused=True)
+        optimizer = torch.optim.AdamW(groups(model, section), **ADAM, fused=True)
     return optimizer, [group["lr"] for group in optimizer.param_groups]
 
 
-def groups(model: torch.nn.Module, section: TrainSection, tasks: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Parameter groups: by rate (that of the backbone, a head, or a layer), each with and without weight decay.
+def groups(model: torch.nn.Module, section: TrainSection) -> list[dict[str, Any]]:
+    """Parameter groups: by rate (that of the backbone, the head, or a layer), each with and without weight decay.
 
     With `layer_decay` the rate falls by that factor from layer to layer, away from the head.
     """
-    backbone, fall = _prefix(model), section.layer_decay or 1.0
+    backbone = _prefix(model)
     depth = {} if section.layer_decay is None else depths(model)
-    found: dict[tuple[bool, int, bool, float], list[torch.nn.Parameter]] = {}
+    found: dict[tuple[bool, int, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            is_backbone, deep = name.startswith(backbone), depth.get(name, 0)
-            rate = (section.lr if is_backbone else _of_head(name, section, tasks)) * fall**deep
             decays = len(shape(parameter)) > 1 and not any(part in name for part in NO_DECAY)
-            found.setdefault((is_backbone, deep, decays, rate), []).append(parameter)
+            found.setdefault((name.startswith(backbone), depth.get(name, 0), decays), []).append(parameter)
+    rates, falls = {True: section.lr, False: section.head_lr or section.lr}, section.layer_decay or 1.0
     return [
-        {"params": parameters, "lr": rate, "weight_decay": section.weight_decay if decays else 0.0}
-        for (_, _, decays, rate), parameters in sorted(found.items())
+        {
+            "params": parameters,
+            "lr": rates[is_backbone] * falls**deep,
+            "weight_decay": section.weight_decay if decays else 0.0,
+        }
+        for (is_backbone, deep, decays), parameters in sorted(found.items())
     ]
-
-
-def _of_head(name: str, section: TrainSection, tasks: Sequence[str]) -> float:
-    """The rate of a parameter outside the backbone. Heads are numbered in the order of the tasks, or there is one."""
-    if not isinstance(section.head_lr, dict):
-        return section.head_lr or section.lr
-    if len(tasks) == 1:
-        return section.head_lr[tasks[0]]
-    # The weights of the tasks' losses are of no head.
-    return section.head_lr[tasks[several.number(name)]] if name.startswith(several.HEADS) else section.lr
 
 
 def _prefix(model: torch.nn.Module) -> str:
@@ -97,7 +86,7 @@ class Muon(torch.optim.Optimizer):
             part.step()
 
 
-def _muon(model: torch.nn.Module, section: TrainSection, zero: int, tasks: Sequence[str]) -> Muon:
+def _muon(model: torch.nn.Module, section: TrainSection, zero: int) -> Muon:
     if zero != 0:
         raise UserError(
             f"train.optimizer: muon makes whole matrices orthogonal, and zero {zero} splits them over the workers; "
@@ -106,7 +95,7 @@ def _muon(model: torch.nn.Module, section: TrainSection, zero: int, tasks: Seque
     inner = {id(parameter) for parameter in _hidden_matrices(model)}
     matrices: list[dict[str, Any]] = []
     others: list[dict[str, Any]] = []
-    for group in groups(model, section, tasks):
+    for group in groups(model, section):
         for mine, into in ((True, matrices), (False, others)):
             parameters = [parameter for parameter in group["params"] if (id(parameter) in inner) == mine]
             if parameters:

@@ -1,13 +1,11 @@
 """The `train:` section of a recipe."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from gb_ray.section import Section
-
-Rate = Annotated[float, Field(gt=0)]
 
 
 class CheckpointSection(Section):
@@ -86,9 +84,7 @@ class TrainSection(Section):
         0.0, ge=0, lt=1, description="Share of an epoch that is of the corpus of the model gone on from (--from)."
     )
     lr: float = Field(5e-5, gt=0, description="Peak learning rate of the backbone.")
-    head_lr: Rate | dict[str, Rate] | None = Field(
-        None, description="Of the head, or by task of each head; absent, that of the backbone."
-    )
+    head_lr: float | None = Field(None, gt=0, description="Of the head; absent, that of the backbone.")
     layer_decay: float | None = Field(None, gt=0, le=1, description="Factor of the rate from layer to layer downwards.")
     schedule: ScheduleSection = ScheduleSection()
     optimizer: Literal["adamw", "adamw-8bit", "muon"] = Field("adamw")

@@ -42,7 +42,7 @@ class Sharded:
         model = hollow.sharded(config, DTYPES[precision]) if job.zero == 3 else hollow.filled()
         if section.recompute:
             recompute(model)
-        basic, self._peaks = optimizer.build(model, section, job.zero, list(job.recipe.tasks))
+        basic, self._peaks = optimizer.build(model, section, job.zero)
         trained = sum(optimizer.shape(p).numel() for p in model.parameters() if p.requires_grad)
         # The buffer is allocated anew at every step: no larger than the gradients that go through it.
         config["zero_optimization"]["reduce_bucket_size"] = min(trained, BUCKET[job.zero])

@@ -40,7 +40,7 @@ class Whole:
         model = model.to(device).train()
         if section.recompute:
             recompute(model)
-        self._optimizer, self._peaks = optimizer.build(model, section, 0, list(job.recipe.tasks))
+        self._optimizer, self._peaks = optimizer.build(model, section, 0)
         self._trained = {name: one for name, one in model.named_parameters() if one.requires_grad}
         words = table(model, dtype)
         inner = [one for one in self._trained.values() if not words or one is not words.weight]

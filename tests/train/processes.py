@@ -13,12 +13,7 @@ from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-LOADED = [
-    "torch",
-    "transformers.models.bert.modeling_bert",
-    "deepspeed",
-    "gb_ray.train.loop",
-]
+LOADED = ["torch", "transformers.models.bert.modeling_bert", "deepspeed", "gb_ray.train.loop"]
 """Imported once, in a process from which all workers are forked: it takes seconds."""
 
 

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import (
-    BertConfig,
-    BertForSequenceClassification,
-    BertForTokenClassification,
-    BertModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-)
+from transformers import BertConfig, BertForTokenClassification, BertModel, LlamaConfig, LlamaForCausalLM
 
-from gb_ray.model.several import Several
 from gb_ray.model.trained import choose
 from gb_ray.section import UserError
 from gb_ray.train.optimizer import Muon, build, groups
@@ -45,22 +37,6 @@ def test_every_trained_parameter_is_in_one_group_with_its_rate_and_decay(model: 
 
 def test_without_a_rate_of_its_own_the_head_has_that_of_the_backbone(model: torch.nn.Module) -> None:
     assert {group["lr"] for group in groups(model, TrainSection(lr=1e-4))} == {1e-4}
-
-
-def test_each_of_several_heads_has_its_own_rate() -> None:
-    config = BertConfig(**SIZE, num_labels=3)
-    both = Several([BertForTokenClassification(config), BertForSequenceClassification(config)], learns_balance=True)
-    found = groups(both, TrainSection(lr=1e-4, head_lr={"tags": 1e-3, "topic": 1e-2}), ["tags", "topic"])
-    rates = {name: group["lr"] for group in found for name in names_of(both, group["params"])}
-    assert {rate for name, rate in rates.items() if name.startswith("heads.0.")} == {1e-3}
-    assert {rate for name, rate in rates.items() if name.startswith("heads.1.")} == {1e-2}
-    assert {rate for name, rate in rates.items() if not name.startswith("heads.")} == {1e-4}
-
-
-def test_a_rate_by_task_may_be_that_of_the_only_one(model: torch.nn.Module) -> None:
-    found = groups(model, TrainSection(lr=1e-4, head_lr={"tags": 1e-3}), ["tags"])
-    rates = {name: group["lr"] for group in found for name in names_of(model, group["params"])}
-    assert {rates["classifier.weight"], rates["classifier.bias"]} == {1e-3} and set(rates.values()) == {1e-3, 1e-4}
 
 
 def test_muon_takes_the_hidden_matrices_and_adamw_all_else(model: torch.nn.Module) -> None:
