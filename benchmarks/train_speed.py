@@ -6,7 +6,7 @@ All ways train the same model on the same tokens of the same corpus, with the sa
 weight decay and dropout, all of its parameters. Each run is a process group of its own, one after the other, in rounds;
 a seed is a round. Rates are of tokens of the texts (no padding), from the end of the first step to the end of the last.
 F1 of entities is on the test split, computed by the same code from the weights each way wrote. With --rows only the
-first N rows are trained on: for speed alone.
+first N rows of each split are read: for speed alone.
 
     a  Trainer as it comes: one process, its threads, fp32, padded to the longest of a batch
     b  Trainer tuned: two processes of one thread, batches of texts of like length, bf16 and eager attention where the
@@ -50,7 +50,7 @@ def recipe(data: str, rows: int | None, folder: Path, seed: int, epochs: int) ->
     for split in ("train", "validation", "test"):
         table = pq.read_table(DATA / data / f"{split}.parquet", columns=["tokens", "ner"])
         file = folder / f"{data}-{split}.parquet"
-        pq.write_table(table.slice(0, rows if split == "train" else None), file)
+        pq.write_table(table.slice(0, rows), file)
         sources.append({"uri": str(file), "split": split})
     content = {
         "name": data,
