@@ -175,7 +175,8 @@ def _attend(
     query, key, value = (part.reshape(block.samples, block.width, heads, size).transpose(1, 2) for part in parts)
     if learnt:
         key, value = learnt.before(key, value)
-    if kernel == "sdpa":
+    # With dropout torch's own on CPU takes longer: it computes the same, draws slowly and looks for rows of nothing.
+    if kernel == "sdpa" and (query.is_cuda or not dropout):
         # What stands after a sample is hidden by causality alone.
         alone = causal and window is None and learnt is None
         seen = None if alone else _seen(block, causal, window, query.device)
