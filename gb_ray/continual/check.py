@@ -11,7 +11,7 @@ from gb_ray.model.package import MEMBERS
 from gb_ray.recipe import Recipe
 from gb_ray.registry.versions import Version
 from gb_ray.section import UserError
-from gb_ray.tasks.section import ANSWERED
+from gb_ray.tasks.section import unlike
 from gb_ray.tasks.tokenizer import rules
 
 
@@ -51,12 +51,11 @@ def _whole(version: Version, recipe: Recipe) -> None:
 def _same_task(version: Version, manifest: dict[str, Any], recipe: Recipe) -> None:
     ((name, section),) = recipe.tasks.items()
     mine, its = section.model_dump(mode="json"), next(iter(manifest["tasks"].values()))["section"]
-    for key in ANSWERED:
-        if mine.get(key) != its.get(key):
-            raise UserError(
-                f"{version.uri}: its task has {key}: {its.get(key)}, tasks.{name} of the recipe {key}: "
-                f"{mine.get(key)}; go on from a model of the same task, or leave --from out"
-            )
+    if key := unlike(its, mine):
+        raise UserError(
+            f"{version.uri}: its task has {key}: {its.get(key)}, tasks.{name} of the recipe {key}: "
+            f"{mine.get(key)}; go on from a model of the same task, or leave --from out"
+        )
 
 
 def _same_architecture(version: Version, backbone: Path, recipe: Recipe) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from gb_ray.model import package
 from gb_ray.section import UserError
-from gb_ray.tasks.section import ANSWERED
+from gb_ray.tasks.section import unlike
 from gb_ray.tasks.tokenizer import rules
 
 Sections = Mapping[str, Mapping[str, Any]]
@@ -30,12 +30,11 @@ def _same_tasks(model: Path, sections: Sections, instead: str) -> None:
         has = {next(iter(sections)): next(iter(has.values()))}
     for name in sections.keys() & has.keys():
         its, asked = has[name], sections[name]
-        for key in ANSWERED:
-            if (its.get(key) or None) != (asked.get(key) or None):
-                raise UserError(
-                    f"{model}: its task has {key}: {its.get(key)}, the corpus of {name} is of {key}: {asked.get(key)}; "
-                    f"{instead}"
-                )
+        if key := unlike(its, asked):
+            raise UserError(
+                f"{model}: its task has {key}: {its.get(key)}, the corpus of {name} is of {key}: {asked.get(key)}; "
+                f"{instead}"
+            )
 
 
 def _same_tokenizer(model: Path, tokenizer: Path, instead: str) -> None:

@@ -1,5 +1,6 @@
 """The `tasks:` section of a recipe: what a sample teaches, by task name."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
@@ -12,6 +13,14 @@ Labels = Annotated[list[str], Field(min_length=2)]
 Target = Annotated[str, Field(pattern=r"^[\w.\- /:]+$")]
 ANSWERED = ("type", "multi_label", "targets")
 """Keys that say what a model answers; the others are about columns, or how it is learnt."""
+
+
+def unlike(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    """The first key by which two sections of a task, as JSON, ask for other answers; None when they ask for the same.
+
+    A key that is false, empty or absent says the same: of the types of task some do not have it.
+    """
+    return next((key for key in ANSWERED if (one.get(key) or None) != (other.get(key) or None)), None)
 
 
 class Weighted(Section):
