@@ -12,7 +12,8 @@ from gb_ray.train.planning import machines
 FORWARD = 1 / 3
 """Of a step's operations: what recomputation does again, and a loss that compares micro-batches."""
 TIMED_S = 0.2
-SIZE = 1024
+SIZE = 512
+"""Of the matrices that a CPU is timed with: they take its full rate, and are done before a neighbour has its turn."""
 
 
 class Flops(NamedTuple):
@@ -67,7 +68,7 @@ def peak(device: torch.device, precision: str) -> float | None:
 
 
 def _measured(dtype: torch.dtype) -> float:
-    """The fastest of repeated products of square matrices: a neighbour slows some, not all."""
+    """FLOP/s of the fastest of repeated products of square matrices: a neighbour slows some, not all."""
     a, b = torch.ones(SIZE, SIZE, dtype=dtype), torch.ones(SIZE, SIZE, dtype=dtype)
     until, best = time.perf_counter() + TIMED_S, float("inf")
     while time.perf_counter() < until:
