@@ -22,7 +22,7 @@ from gb_ray.report.energy import Energy, energy
 from gb_ray.report.pairs import pairs
 from gb_ray.section import UserError
 from gb_ray.tasks.task import Task
-from gb_ray.train.account import life
+from gb_ray.train.account import gpu_meter, life
 from gb_ray.train.account.beat import beats
 from gb_ray.train.account.goodput import Seconds, goodput
 from gb_ray.train.planning.machines import by_device_name
@@ -86,15 +86,16 @@ def facts(run: Run) -> Facts:
         ended=max(one.get("seen", one["began"]) for one in (lives or attempts)),
         goodput=spent,
         gpus=gpus,
-        energy=_energy(spent, account["workers"], [one.get("joules") for one in lives], gpus, names),
+        energy=_energy(run, spent, [one.get("joules") for one in lives], gpus, names),
         answers=_answers(run, account, package.tasks_of(run.model, manifest)),
         versions=_versions(),
     )
 
 
-def _energy(spent: Seconds, workers: int, joules: list[float | None], gpus: bool, names: list[str]) -> Energy | None:
-    if not gpus:
-        return energy(spent, workers, joules)
+def _energy(run: Run, spent: Seconds, joules: list[float | None], gpus: bool, names: list[str]) -> Energy | None:
+    workers, counted = run.state["account"]["workers"], gpu_meter.joules(run.path)
+    if not gpus or counted is not None:
+        return energy(spent, workers, joules, gpu_joules=counted)
     known = by_device_name(names[-1]) if names else None  # runs of before did not say
     return energy(spent, workers, joules, known.watts) if known else None
 

@@ -28,6 +28,7 @@ from gb_ray.report.energy import WATTS_A_CORE
 from gb_ray.report.facts import facts
 from gb_ray.report.page import page as page_of
 from gb_ray.section import UserError
+from gb_ray.train.account import gpu_meter
 from gb_ray.train.run import Run, create, read_json, write_json
 
 ALONE = {"meta", "link", "img", "br", "hr", "input"}
@@ -170,15 +171,25 @@ def test_energy_is_what_was_measured_if_every_life_was() -> None:
     assert not energy.energy(spent, 2, [3600.0, None])["measured"]
 
 
-def test_the_energy_of_gpus_is_an_estimate_and_called_so() -> None:
+def test_the_energy_of_gpus_that_nobody_counted_is_an_estimate_and_called_so() -> None:
     spent = {"compute": 30.0, "lost": 6.0}
-    # What processors counted is not what GPUs took.
     found = energy.energy(spent, 2, [3600.0], 700.0)
-    assert not found["measured"] and found["wh"] == pytest.approx(72 * (700 + WATTS_A_CORE) / 3600)
+    assert not found["measured"] and found["wh"] == pytest.approx(1 + 72 * 700 / 3600)
     assert found["wasted"] == pytest.approx(found["wh"] / 6, abs=1e-3)
     said = energy.told(found)
-    assert "an estimate" in said and "at the 700 W" in said
+    assert "an estimate" in said and "1.00 Wh by the processors' counters" in said and "at the 700 W" in said
     assert "not known" in energy.told(None)
+
+
+def test_the_energy_of_gpus_is_that_of_their_counters() -> None:
+    spent = {"compute": 30.0, "lost": 6.0}
+    found = energy.energy(spent, 2, [3600.0], None, 7200.0)
+    assert (found["measured"], found["wh"], found["wasted"]) == (True, 3, 0.5)
+    assert "2.00 Wh by the GPUs' own counters" in energy.told(found)
+    # What the GPUs counted is not what the processors took.
+    found = energy.energy(spent, 2, [None], None, 7200.0)
+    assert not found["measured"] and found["wh"] == pytest.approx(2 + 72 * WATTS_A_CORE / 3600)
+    assert "an estimate" in energy.told(found) and "at an assumed 10 W" in energy.told(found)
 
 
 @pytest.mark.parametrize(("gpu", "watts"), [("NVIDIA H100 80GB HBM3", 700), ("NVIDIA L4", 72), ("another", None)])
@@ -189,6 +200,18 @@ def test_the_power_of_gpus_is_that_of_the_catalogue(run: Run, gpu: str, watts: f
     found = facts(run)
     assert found.gpus and (found.energy and found.energy["gpu_watts"]) == watts
     assert energy.told(found.energy) in Page(report.write(run).read_text(encoding="utf-8")).text
+
+
+def test_a_report_counts_each_gpu_once_an_attempt(run: Run) -> None:
+    (run.path / gpu_meter.FOLDER).mkdir()
+    for name, gpu, joules in (("0001-0000", "a", 36e3), ("0002-0000", "a", 72e3), ("0002-0001", "a", 71e3)):
+        write_json(run.path / gpu_meter.FOLDER / f"{name}.json", {"gpu": gpu, "joules": joules})
+    last = run.path / "attempts" / "0002.json"
+    write_json(last, read_json(last) | {"gpu": "another"})
+    found = facts(run).energy
+    assert found and (found["gpu_wh"], found["gpus_counted"]) == (30, True)
+    write_json(run.path / gpu_meter.FOLDER / "0002-0002.json", {"gpu": "b", "joules": None})
+    assert facts(run).energy is None
 
 
 def test_a_run_that_is_not_done_has_no_report(tmp_path: Path) -> None:

@@ -18,7 +18,12 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from gb_ray.train.account.gpu_meter import GpuMeter
+
+if TYPE_CHECKING:  # it takes seconds, and those who only read beats do not need it
+    import torch
 
 FOLDER = "beats"
 TICK_S = 1.0
@@ -61,11 +66,13 @@ class Pulse:
     """Writes one worker's beat; every worker has one, from its start to its end."""
 
     def __init__(self, run: Path, rank: int, world: int, attempt: int):
-        self._rank, self._world, self._attempt = rank, world, attempt
+        self._run, self._rank, self._world, self._attempt = run, rank, world, attempt
         self._host, self._pid, self._started = socket.gethostname(), os.getpid(), time.time()
         self._phase, self._step, self._since = "start", -1, self._started
         self._moved = self._since
         self._where, self._waits, self._memory = "", False, _resident()
+        self._gpu: torch.device | None = None
+        self._meter: GpuMeter | None = None
         self._lock, self._closing = threading.Lock(), threading.Event()
         self._thread = threading.get_ident()  # Ray Train does not train in the main one
         path = run / FOLDER / f"{self._rank:04d}"
@@ -76,6 +83,15 @@ class Pulse:
         self._write()
         self._ticker = threading.Thread(target=self._tick, name="pulse", daemon=True)
         self._ticker.start()
+
+    def on(self, gpu: torch.device) -> None:
+        """The worker has a GPU, whose memory and energy are looked at from here on."""
+        import torch
+
+        self._meter = GpuMeter(
+            self._run, self._attempt, self._rank, f"GPU-{torch.cuda.get_device_properties(gpu).uuid}"
+        )
+        self._gpu = gpu
 
     def at(self, phase: str, step: int) -> None:
         """The worker enters a phase of a step."""
@@ -92,26 +108,33 @@ class Pulse:
         self._closing.set()
         self._ticker.join()
         self.at("end", self._step)
+        if self._meter:
+            self._meter.write()
 
     def _tick(self) -> None:
         while not self._closing.wait(TICK_S):
             self._memory = _resident()
             self._where, self._waits = _where(sys._current_frames().get(self._thread))
             self._write()
+            if self._meter:
+                self._meter.write()
 
     def _write(self) -> None:
-        # Imported here: it takes seconds, and those who only read beats do not need it.
-        import torch
-
-        gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         with self._lock:
             body = _BODY.pack(
                 *(self._rank, self._world, self._attempt, self._pid, self._step),
-                *(self._since, self._moved, time.time(), self._started, self._memory, most, gpu),
+                *(self._since, self._moved, time.time(), self._started, self._memory, most, self._gpu_memory()),
                 *(self._phase.encode(), self._host.encode()[:64], self._where.encode()[:64], self._waits),
             )
             self._file[:] = _CHECK.pack(zlib.crc32(body)) + body
+
+    def _gpu_memory(self) -> int:
+        if self._gpu is None:
+            return 0
+        import torch
+
+        return int(torch.cuda.max_memory_allocated(self._gpu))
 
 
 def beats(run: Path) -> list[Beat]:

@@ -41,8 +41,10 @@ class Record:
 
     def ready(self, worker: Worker) -> None:
         """The worker has its model and its device: what a token of it costs, and what all devices could do."""
-        if self._attempt and worker.device.type == "cuda":
-            self._attempt.gpu = torch.cuda.get_device_name(worker.device)
+        if worker.device.type == "cuda":
+            self._pulse.on(worker.device)
+            if self._attempt:
+                self._attempt.gpu = torch.cuda.get_device_name(worker.device)
         if self._journal:
             model = worker.engine.module
             self._flops = flops.flops_per_token(model, 0.0), flops.flops_per_token(model, 1.0)
