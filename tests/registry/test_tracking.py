@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -21,6 +23,13 @@ def test_a_run_from_start_to_end(home, tracking, monkeypatch):
     assert run.data.metrics == {"loss": 0.5}
     assert (home / "artifacts" / run_id / "artifacts" / "note.txt").read_text() == "x"
     assert not (home / "mlruns").exists()
+
+
+def test_several_may_open_a_new_home_at_once(home):
+    new = home / "new"
+    code = "import pathlib, sys, gb_ray.registry.tracking as t; t.Tracking.open(pathlib.Path(sys.argv[1]), None)"
+    started = [subprocess.Popen([sys.executable, "-c", code, new], stderr=subprocess.PIPE) for _ in range(2)]
+    assert [(process.communicate()[1], process.returncode) for process in started] == [(b"", 0)] * 2
 
 
 def test_its_page_is_a_command_and_an_address(home, tracking):
