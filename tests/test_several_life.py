@@ -71,6 +71,8 @@ def test_three_tasks_live_as_one_model(recipe: Path, tmp_path: Path, monkeypatch
     model = Path(account["model"]["path"])
     found = scores.metrics(of_models([model], corpora, ("test",), 1))
     assert found["test"] == account["metrics"]["test"]
+    of_one = scores.metrics(of_models([model], {"topic": corpora["topic"]}, ("test",), 1))
+    assert of_one["test"] == {"topic": account["metrics"]["test"]["topic"]}
     logged = tracking.run(account["run_id"]).data.metrics
     assert logged["test_topic.macro_f1"] == account["metrics"]["test"]["topic"]["macro_f1"]
     # The gate measures it again, on the splits that each corpus held out.

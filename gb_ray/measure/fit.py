@@ -17,18 +17,20 @@ Sections = Mapping[str, Mapping[str, Any]]
 
 def check(model: Path, sections: Sections, tokenizer: Path, instead: str) -> None:
     """Raises UserError unless an exported model (an ensemble, maybe) can be measured on the corpora of these tasks,
-    whose tokens are those of `tokenizer`. `instead` says what to do.
+    whose tokens are those of `tokenizer`; it may have other tasks besides. `instead` says what to do.
     """
     _same_tasks(model, sections, instead)
     _same_tokenizer(model, tokenizer, instead)
 
 
 def _same_tasks(model: Path, sections: Sections, instead: str) -> None:
-    """One task on each side may be called otherwise; of several, those that are called alike are looked at."""
+    """One task on each side may be called otherwise."""
     has = {name: task["section"] for name, task in package.read(model)["tasks"].items()}
     if len(has) == len(sections) == 1:
         has = {next(iter(sections)): next(iter(has.values()))}
-    for name in sections.keys() & has.keys():
+    for name in sections:
+        if name not in has:
+            raise UserError(f"{model}: its tasks are {', '.join(has)}, and a corpus is of {name}; {instead}")
         its, asked = has[name], sections[name]
         if key := unlike(its, asked):
             raise UserError(

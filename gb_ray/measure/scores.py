@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -33,6 +33,7 @@ FOLDER = "scored"
 LARGEST = 64 << 20
 """Bytes of logits that are written; without them, all but calibration can be found again."""
 MEASURED = ("validation", "test")
+T = TypeVar("T")
 Metrics = dict[str, dict[str, dict[str, float]]]
 """{split: {task: {metric: value}}}."""
 
@@ -146,21 +147,14 @@ def of_model(
 ) -> Found:
     """Of an exported model without its temperatures, on the splits that have samples. Ray must be up.
 
-    `corpora` go by task. A label that the model has and the corpus has not, or the other way round, counts as well. So
-    do those in `also`, by task: with each other's labels there the statistics of two models can be compared. Raises
-    UserError when the corpora are not of the model's tasks.
+    `corpora` go by task, and may be of some of the model's alone. A label that the model has and the corpus has not, or
+    the other way round, counts as well. So do those in `also`, by task: with each other's labels there the statistics
+    of two models can be compared.
     """
     tasks = package.tasks_of(model, package.verify(model))
-    makers = {name: partial(several.exported, model, name, task) for name, task in tasks.items()}
-    has = package.labels_of(package.read(model))
-    also = also or {}
-    if len(tasks) == len(corpora) == 1:  # a task may be called otherwise elsewhere
-        name = next(iter(corpora))
-        makers, tasks = {name: next(iter(makers.values()))}, {name: next(iter(tasks.values()))}
-        has, also = {name: next(iter(has.values()))}, {name: next(iter(also.values()), [])}
-    if tasks.keys() != corpora.keys():
-        raise UserError(f"{model}: its tasks are {', '.join(tasks)}; the corpora are of {', '.join(corpora)}")
-    return _of(makers, tasks, corpora, splits, workers, has, also)
+    makers = _called({name: partial(several.exported, model, name, task) for name, task in tasks.items()}, corpora)
+    has, also = _called(package.labels_of(package.read(model)), corpora), _called(also or {}, corpora)
+    return _of(makers, _called(tasks, corpora), corpora, splits, workers, has, also)
 
 
 def of_new(
@@ -187,6 +181,13 @@ def joined(tasks: Mapping[str, dict[str, float]]) -> dict[str, float]:
     if len(tasks) == 1:
         return next(iter(tasks.values()))
     return {f"{task}.{name}": value for task, values in tasks.items() for name, value in values.items()}
+
+
+def _called(by_task: Mapping[str, T], corpora: Mapping[str, Corpus]) -> Mapping[str, T]:
+    """By the names of the corpora's tasks: of one task each, they may differ."""
+    if len(by_task) == len(corpora) == 1:
+        return dict(zip(corpora, by_task.values(), strict=True))
+    return by_task
 
 
 def _of(

@@ -32,6 +32,17 @@ def test_a_champion_of_another_tokenizer_is_no_measure(export: Export) -> None:
         evidence(champion, candidate, {}, "test", 1)
 
 
+def test_a_champion_of_more_tasks_is_no_measure(export: Export) -> None:
+    """Whoever asks the endpoint for the others would get no answer any more."""
+    section = TOPIC.model_dump(mode="json")
+    tasks = {name: {"type": TOPIC.type, "section": section, "labels": LABELS} for name in ("it", "more")}
+    champion, candidate = export("champion", TOPIC, LABELS, tasks=tasks), export("candidate", TOPIC, LABELS)
+    with pytest.raises(UserError, match=r"champion: its tasks are it, more, those of the new model it: who .* its own"):
+        evidence(champion, candidate, {}, "test", 1)
+    with pytest.raises(UserError, match=r"candidate: its tasks are it, and a corpus is of more; .* of its own"):
+        evidence(candidate, champion, {}, "test", 1)
+
+
 def test_a_split_without_samples_is_no_evidence_and_nothing_passes(export: Export, tmp_path: Path) -> None:
     corpus = synthetic.make_corpus(tmp_path / "corpus", {"train": [(1.0, 20)]})
     model = export("candidate", TOPIC, LABELS)

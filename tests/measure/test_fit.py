@@ -95,3 +95,13 @@ def test_evaluate_refuses_it_before_anything_is_started(
 def _sealed(model: Path) -> None:
     """Its manifest agrees with its files again."""
     package.amend(model, files={name: sha256(model / name) for name in package.read(model)["files"]})
+
+
+def test_a_model_of_several_tasks_is_measured_on_those_that_it_has(export: Export, backbone: Path) -> None:
+    tasks = {name: {"section": section, "labels": []} for name, section in asked(topic=TOPIC, tags=TAGS).items()}
+    model = export("both", TOPIC, LABELS, tasks=tasks)
+    fit.check(model, asked(tags=TAGS), backbone, "")
+    with pytest.raises(UserError, match="its tasks are topic, tags, and a corpus is of load; take another"):
+        fit.check(model, asked(tags=TAGS, load=LOAD), backbone, "take another")
+    with pytest.raises(UserError, match="its task has type: token-classification"):
+        fit.check(model, asked(tags=TOPIC), backbone, "")
