@@ -13,7 +13,7 @@ quickstart: install
 	$(BIN)/gb quickstart
 
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 chaos: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m chaos

@@ -31,6 +31,13 @@ settings.register_profile("any machine", deadline=None)  # how fast an example r
 settings.load_profile("any machine")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs the Ray of the suite runs in one process, for there is one Ray; the rest may run beside it."""
+    for item in items:
+        if "head" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("ray"))
+
+
 @pytest.fixture(scope="session")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A cluster of one node: its address for drivers, and for jobs."""
