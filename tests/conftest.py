@@ -31,11 +31,12 @@ settings.register_profile("any machine", deadline=None)  # how fast an example r
 settings.load_profile("any machine")
 
 
+@pytest.hookimpl(tryfirst=True)  # before the plugin that reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs the Ray of the suite runs in one process, for there is one Ray; the rest may run beside it."""
+    """What needs the Ray of the suite runs in one process, for there is one Ray; the other files may run beside it."""
     for item in items:
-        if "head" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("ray"))
+        needs_ray = "head" in getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("ray" if needs_ray else str(item.path)))
 
 
 @pytest.fixture(scope="session")
