@@ -57,7 +57,7 @@ def recipe(data: Path, folder: Path, leg: str, trials: int, seed: int) -> Path:
     return file
 
 
-def tune(file: Path, home: Path, until: float) -> dict[str, Any]:
+def tune(file: Path, home: Path, until: float | None) -> dict[str, Any]:
     """The account of one search; ends this process when the time is up."""
     command = [
         str(Path(sys.executable).parent / "gb"),
@@ -71,7 +71,7 @@ def tune(file: Path, home: Path, until: float) -> dict[str, Any]:
     ]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        out, _ = child.communicate(timeout=max(1.0, until - time.monotonic()))
+        out, _ = child.communicate(timeout=until and max(1.0, until - time.monotonic()))
     except subprocess.TimeoutExpired:
         child.send_signal(signal.SIGTERM)
         child.communicate()
@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    until = time.monotonic() + (args.seconds or 1e9)
+    until = time.monotonic() + args.seconds if args.seconds else None
     found = {}
     for leg in LEGS:
         file = recipe(args.data.resolve(), args.home.resolve(), leg, args.trials, args.seed)
