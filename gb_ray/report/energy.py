@@ -60,4 +60,5 @@ def told(found: Energy | None) -> str:
         )
     estimate = "" if found["measured"] else ", an estimate"
     wasted = f"{found['wasted']:.2f} Wh of it went into steps that restarts did again."
-    return f"Energy{estimate}: {found['wh']:.2f} Wh, {' and '.join(parts)}; {wasted}"
+    total = f"{found['wh']:.2f} Wh, " if len(parts) > 1 else ""
+    return f"Energy{estimate}: {total}{' and '.join(parts)}; {wasted}"
