@@ -56,15 +56,15 @@ def alone(task: str, folder: Path) -> Path:
 def tagged(model: Predictor, folder: Path) -> Path:
     """The recipe of all three with more sentences for the entities: train texts of the others, tagged by a model."""
     content = yaml.safe_load(RECIPE.read_text(encoding="utf-8"))
-    rows = []
-    for source in content["corpus"]["sources"]:
-        if source["split"] == "train" and source["task"] != "entities":
-            where = [(key, "=", value) for key, value in source.get("where", {}).items()]
-            texts = pq.read_table(ROOT / source["uri"], filters=where or None)["text"].to_pylist()
-            rows += [tags(model, WORD.findall(text)) for text in texts[:: 1 + len(texts) // MOST]]
-    pq.write_table(pa.Table.from_pylist(rows), folder / "tagged.parquet")
-    added = {"task": "entities", "split": "train", "uri": str(folder / "tagged.parquet"), "language": "en"}
-    content["corpus"]["sources"].append(added | {"licence": "CC-BY-4.0"})
+    sources = content["corpus"]["sources"]
+    for source in [one for one in sources if one["split"] == "train" and one["task"] != "entities"]:
+        where = [(key, "=", value) for key, value in source.get("where", {}).items()]
+        texts = pq.read_table(ROOT / source["uri"], filters=where or None)["text"].to_pylist()
+        rows = [tags(model, WORD.findall(text)) for text in texts[:: 1 + len(texts) // MOST]]
+        uri = folder / f"tagged_{source['task']}.parquet"
+        pq.write_table(pa.Table.from_pylist(rows), uri)
+        about = {key: source[key] for key in ("split", "language", "licence")}
+        sources.append({"task": "entities", "uri": str(uri), **about})
     content["name"], content["registry"] = "three_tagged", {"policy": str(folder / "policy.yaml")}
     path = folder / "tagged.yaml"
     path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 import shlex
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from gb_ray.files import alone
 from gb_ray.registry.reach import impatient, set_up_mlflow, touch_database
 from gb_ray.section import UserError
 
@@ -45,9 +42,8 @@ class Tracking:
             tracking = cls(uri, None if _is_server(uri) else home / "artifacts")
             tracking._check()
             return tracking
-        home.mkdir(parents=True, exist_ok=True)
         tracking = cls(f"sqlite:///{home}/mlflow.db", home / "artifacts")
-        with _alone_in(home):  # MLflow makes its tables at the first look, and of two at once one fails
+        with alone(home / "mlflow.lock"):  # MLflow makes its tables at the first look, and of two at once one fails
             tracking._check()
         return tracking
 
@@ -148,17 +144,6 @@ class Tracking:
             what = "start the server, or correct the address" if _is_server(self.uri) else "correct the address"
             reason = " ".join(str(error).split())[:400].replace(self.uri, self.shown)
             raise UserError(f"tracking store {self.shown}: no usable answer; {what}. It said: {reason}") from None
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Wait until no other process of this machine is in here with the same folder."""
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(held)
 
 
 def _is_server(uri: str) -> bool:

@@ -11,11 +11,8 @@ trial that is there.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -107,15 +104,6 @@ class Ledger:
 def name_of(values: dict[str, Any]) -> str:
     """What a trial of these values is called."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
-
-
-@contextmanager
-def alone(file: Path) -> Iterator[None]:
-    """Wait until no other process holds `file`: one that a killed search left behind may still be ending."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
 
 
 def ranked(trials: list[Trial], metric: str, better: int) -> list[Trial]:

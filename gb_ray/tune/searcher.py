@@ -9,9 +9,10 @@ from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
+from gb_ray.files import alone
 from gb_ray.train.guard import MOST_SKIPS
 from gb_ray.tune import trial as trials
-from gb_ray.tune.ledger import Ledger, Mark, Trial, alone, name_of
+from gb_ray.tune.ledger import Ledger, Mark, Trial, name_of
 from gb_ray.tune.section import SearchSection, Values
 from gb_ray.tune.space import coded, decoded, text
 from gb_ray.tune.trial import Search

@@ -12,6 +12,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from gb_ray.files import alone
 from gb_ray.recipe import Recipe
 from gb_ray.section import UserError
 from gb_ray.tasks.base import sign
@@ -19,7 +20,7 @@ from gb_ray.train.job import Job
 from gb_ray.train.run import write_json
 from gb_ray.train.schedule import steps_per_epoch
 from gb_ray.train.section import CheckpointSection
-from gb_ray.tune.ledger import Ledger, Mark, alone, name_of
+from gb_ray.tune.ledger import Ledger, Mark, name_of
 from gb_ray.tune.section import SearchSection
 from gb_ray.tune.space import with_values
 
