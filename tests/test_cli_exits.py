@@ -141,3 +141,25 @@ def test_a_run_does_not_go_on_from_a_model_of_another_task(refusal: Refusal, bac
     model = exported(backbone, tmp_path / "model", False)
     said = refusal("finetune", "RECIPE", "--from", model, task=REGRESSION, sources=sources)
     assert "its task has type: sequence-classification, tasks.topic of the recipe type: regression; go on from" in said
+
+
+def test_a_files_rows_are_answered_in_a_new_file(
+    refusal: Refusal, backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"text": f"wind {i}", "lang": "fr" if i % 2 else "en"} for i in range(6)] + [{"text": None, "lang": "en"}]
+    model, file = exported(backbone, tmp_path / "model", False), jsonl(tmp_path / "rows.jsonl", rows)
+    words, out = ["predict", model, "--rows", str(file)], tmp_path / "out.jsonl"
+    assert "name a file for the rows with their answers, --out FILE.jsonl" in refusal(*words)
+    assert "no folder; make it first" in refusal(*words, "--out", str(tmp_path / "nowhere" / "out.jsonl"))
+    assert "no column 'speech'; the file has lang, text" in refusal(*words, "--column", "speech", "--out", str(out))
+    assert "--where lang: expected KEY=VALUE" in refusal(*words, "--where", "lang", "--out", str(out))
+    assert "--out and --where go with --rows" in refusal("predict", model, "--text", "wind", "--out", str(out))
+    assert not out.exists()
+    assert main([*words, "--where", "lang=en", "--out", str(out), "--home", str(tmp_path / "home")]) == 0
+    counted, left_out, _ = capsys.readouterr().out.splitlines()
+    assert counted == "rows       7 read = 3 filtered + 1 left out + 3 answered"
+    assert left_out == f"{file}: row 6: text is null"
+    answers = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [answer["text"] for answer in answers] == ["wind 0", "wind 2", "wind 4"]
+    assert {answer["label"] for answer in answers} <= {"a", "b"}
+    assert f"--out: {out} is there already; name a new file" in refusal(*words, "--out", str(out))

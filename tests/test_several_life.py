@@ -83,6 +83,10 @@ def test_three_tasks_live_as_one_model(recipe: Path, tmp_path: Path, monkeypatch
     answer = predictor.predict(predictor.encode(text))[0]
     assert [entity["text"] for entity in answer["entities"]["entities"]] == ["river", "pump"]
     assert answer["topic"]["label"] in WORDS
+    (row,) = predictor.rows(predictor.encode(text))
+    assert (row["entities.tokens"], row["entities.tags"]) == (text[0].split(), ["B-WATER", "B-WATER", "O", "O"])
+    assert (row["topic.text"], row["topic.label"]) == (text[0], answer["topic"]["label"])
+    assert row["length.words"] == answer["length"]["values"]["words"]
     # Not set_tracking_uri: it would tell every later subprocess too.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking.uri)
     table = mlflow.pyfunc.load_model("models:/three/1").predict(pd.DataFrame({"text": text}))

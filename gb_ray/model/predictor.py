@@ -62,6 +62,18 @@ class Predictor:
         ]
         return answers if len(self.tasks) > 1 else [next(iter(answer.values())) for answer in answers]
 
+    def rows(self, encoded: list[Encoded]) -> list[dict[str, Any]]:
+        """Each text with its answer as a row from which a task would learn it; of several tasks as TASK.COLUMN."""
+        several = len(self.tasks) > 1
+        found: list[dict[str, Any]] = []
+        for item, answer in zip(encoded, self.predict(encoded), strict=True):
+            row: dict[str, Any] = {}
+            for number, (name, task) in enumerate(self.tasks.items()):
+                own = task.row(item.text, item.places[number], answer[name] if several else answer)
+                row |= {f"{name}.{column}": value for column, value in own.items()} if several else own
+            found.append(row)
+        return found
+
     def _logits(self, tasks: list[Answering], encoded: list[Encoded]) -> list[NDArray[np.floating]]:
         """Of each task, those of each text: one model's own, or those of the mean of the members' answers."""
         each = [[one.numpy() for one in member.logits(encoded)] for member in self.members]

@@ -119,6 +119,15 @@ class CausalLm(PerToken):
         """The answer of new tokens."""
         return {"text": tokenizer(self.backbone).decode(ids, skip_special_tokens=True)}
 
+    def row(self, text: str, offsets: list[tuple[int, int]], answer: dict[str, Any]) -> dict[str, Any]:
+        """The text gone on with; the prompt and its response; or what the user says and the assistant answers."""
+        if self.section.messages:
+            said = [{"role": "user", "content": text}, {"role": "assistant", "content": answer["text"]}]
+            return {self.section.messages: said}
+        if self.section.text:
+            return {self.section.text: text + answer["text"]}
+        return {self._texts["prompt"]: text, self._texts["response"]: answer["text"]}
+
     def fingerprint(self) -> dict[str, Any]:
         """See Encoder."""
         section = self.section.model_dump(mode="json", exclude={"weight", "new_tokens"})

@@ -171,6 +171,10 @@ class Embedding(WholeText):
         """The vector of a text: numbers whose squares add up to 1."""
         return {"embedding": [float(value) for value in logits]}
 
+    def row(self, text: str, offsets: list[tuple[int, int]], answer: dict[str, Any]) -> dict[str, Any]:
+        """The text as a query, and its vector; nothing of the task is taught by it."""
+        return {self.section.query: text, **answer}
+
 
 def _key(text: str) -> int:
     """63 bits that stand for a text; two texts of a billion have the same with a chance of 5 %."""

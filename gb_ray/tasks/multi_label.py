@@ -184,6 +184,10 @@ class MultiLabel(Imbalanced, WholeText):
             "probabilities": {name: float(score) for name, score in zip(labels, scores, strict=True)},
         }
 
+    def row(self, text: str, offsets: list[tuple[int, int]], answer: dict[str, Any]) -> dict[str, Any]:
+        """The text and its labels, a list."""
+        return {self.section.text: text, self.section.label: answer["labels"]}
+
 
 def _hot(targets: list[Any], labels: int) -> NDArray[np.bool_]:
     """Which labels [samples, labels] each sample has."""

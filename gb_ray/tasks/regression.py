@@ -166,6 +166,10 @@ class Regression(WholeText):
         """The number of each target, in its own unit."""
         return {"values": dict(zip(self.section.targets, self.scale.own(logits).tolist(), strict=True))}
 
+    def row(self, text: str, offsets: list[tuple[int, int]], answer: dict[str, Any]) -> dict[str, Any]:
+        """The text and the number of each target."""
+        return {self.section.text: text, **answer["values"]}
+
     def _asked(self, label: Any) -> NDArray[np.floating]:
         """[targets]: a sample's label without its last values."""
         return np.asarray(label)[: len(self.section.targets)]

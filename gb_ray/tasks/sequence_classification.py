@@ -147,6 +147,10 @@ class SequenceClassification(Imbalanced, WholeText):
             "probabilities": {name: float(score) for name, score in zip(labels, scores, strict=True)},
         }
 
+    def row(self, text: str, offsets: list[tuple[int, int]], answer: dict[str, Any]) -> dict[str, Any]:
+        """The text and its label."""
+        return {self.section.text: text, self.section.label: answer["label"]}
+
 
 def probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Softmax over the last axis."""

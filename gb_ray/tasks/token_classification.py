@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -244,6 +245,17 @@ class TokenClassification(Imbalanced, PerToken):
                 entities.append({"start": start, "end": end, "label": tag[2:], "score": float(scores[token].max())})
             open_label = tag[2:] if tag != "O" else ""
         return {"entities": [{"text": text[e["start"] : e["end"]], **e} for e in entities]}
+
+    def row(self, text: str, offsets: list[tuple[int, int]], answer: dict[str, Any]) -> dict[str, Any]:
+        """The words of a text and their tags; words cut off by max_tokens, of which nothing is said, are left out."""
+        places = [match.span() for match in _WORD.finditer(text)]
+        places = places[: bisect_right(places, max(offsets))]
+        tags = ["O"] * len(places)
+        for entity in answer["entities"]:
+            first = bisect_left(places, (entity["start"], 0))
+            for number in range(first, bisect_left(places, (entity["end"], 0))):
+                tags[number] = ("B-" if number == first else "I-") + entity["label"]
+        return {self.section.tokens: [text[start:end] for start, end in places], self.section.tags: tags}
 
 
 def _changed(words: list[str], change: Callable[[str], str]) -> list[str]:

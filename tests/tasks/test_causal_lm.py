@@ -223,3 +223,12 @@ def test_a_real_models_template(tmp_path: Path) -> None:
     first, second = "the grid\n  in Paris<|im_end|>\n", "水井 in London<|im_end|>\n"
     assert learnt(tmp_path, label) == first + second
     assert read(tmp_path, ids).startswith("<|im_start|>system\nYou are a helpful AI assistant named SmolLM")
+
+
+def test_what_a_model_writes_goes_into_the_columns_that_are_read(byte_level: Path, chatty: dict[str, Path]) -> None:
+    answer = {"text": " and sun"}
+    assert make(byte_level, text="speech").row("wind", [], answer) == {"speech": "wind and sun"}
+    asked = make(byte_level, prompt="asked", response="told")
+    assert asked.row("wind", [], answer) == {"asked": "wind", "told": " and sun"}
+    said = make(next(iter(chatty.values())), messages="chat").row("wind", [], answer)["chat"]
+    assert said == [{"role": "user", "content": "wind"}, {"role": "assistant", "content": " and sun"}]
