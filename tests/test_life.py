@@ -304,7 +304,8 @@ def test_a_submitted_job(end: str, life: dict[str, Any], head: dict[str, str], t
         assert json.loads(lines[-1])["steps"] > 0
         assert "steps/s" in done.stdout
         return
-    _wait(lambda: any(tmp_path.glob("home/runs/*/metrics.jsonl")), 120)
+    logs = [*ray, "logs", "--address", head["jobs"], f"test-{end}"]
+    _wait(lambda: any(tmp_path.glob("home/runs/*/metrics.jsonl")), 300, logs)
     subprocess.run([*ray, "stop", "--address", head["jobs"], f"test-{end}"], capture_output=True, check=True)
     run = json.loads(next(tmp_path.glob("home/runs/*/run.json")).read_text())
     client = Tracking.open(home, None).client
@@ -337,8 +338,11 @@ def _end(server: subprocess.Popen[bytes]) -> None:
     server.wait()
 
 
-def _wait(true: Any, seconds: float) -> None:
+def _wait(true: Any, seconds: float, tell: list[str] | None = None) -> None:
+    """`tell`: the command whose output says how far it came, where it never became true."""
     deadline = time.monotonic() + seconds
     while not true():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s"
+        if time.monotonic() > deadline:
+            told = subprocess.run(tell, capture_output=True, text=True, check=False).stdout if tell else ""
+            pytest.fail(f"not within {seconds:.0f} s\n{told[-5000:]}")
         time.sleep(0.1)
