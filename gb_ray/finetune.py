@@ -212,16 +212,15 @@ def _carry_through(
         raise
 
 
-def _start(inputs: Inputs, corpora: Corpora, run: Run, progress: Progress) -> tuple[Recipe, Corpus | None]:
-    """The recipe to train, with the weights to begin with in place of the backbone; and the corpus to replay."""
+def _start(inputs: Inputs, corpora: Corpora, run: Run, progress: Progress) -> tuple[Recipe, Corpora]:
+    """The recipe to train, with the weights to begin with in place of the backbone; and the corpora to replay."""
     recipe, parent = inputs.recipe, inputs.parent
     if parent is None:
-        return recipe, None
-    ((name, corpus),) = corpora.items()
+        return recipe, {}
     if "from" not in run.state:
-        run.update(**{"from": parent.account(corpus, recipe.train.replay, progress)})
-    replayed = parent.corpus if recipe.train.replay else None
-    return parent.start(recipe, corpus, run.path, inputs.tasks[name]), replayed
+        run.update(**{"from": parent.account(corpora, recipe.train.replay, progress)})
+    replayed = parent.corpora if recipe.train.replay else {}
+    return parent.start(recipe, corpora, run.path, inputs.tasks), replayed
 
 
 def _end(tracking: Tracking, run_id: str, status: Literal["FAILED", "KILLED"], progress: Progress) -> None:

@@ -45,7 +45,7 @@ class Inputs:
         tokens, chars = recipe.model.max_tokens, recipe.corpus.min_chars
         # The corpus is the recipe's own, whatever the model was; what the outputs mean is the model's.
         tasks = {
-            name: make(section, str(self.backbone), tokens, chars, parent.state)
+            name: make(section, str(self.backbone), tokens, chars, parent.states.get(name))
             for name, section in recipe.tasks.items()
         }
         return replace(self, parent=parent, tasks=tasks)
@@ -68,13 +68,13 @@ class Inputs:
                 progress.say(f"corpus {corpus.path.name}: unchanged, reused")
             found[task] = corpus or build.build(plan, home, progress)
             if self.parent:
-                self.parent.check_labels(found[task])
+                self.parent.check_labels(task, found[task])
         return found
 
     def to_train_on(self, home: Path, progress: Progress) -> Corpora:
         """The corpora as `built`; no label is asked for that none of them teaches. Raises UserError as `unseen` too."""
         found = self.built(home, progress)
-        for line in unseen.check(found, self.recipe.tasks, self.parent.labels if self.parent else ()):
+        for line in unseen.check(found, self.recipe.tasks, self.parent.labels if self.parent else None):
             progress.say(line)
         return found
 

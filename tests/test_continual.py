@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import gb, gb_json, texts, write_recipe
+from helpers import WORDS, gb, gb_json, texts, write_recipe
 from safetensors.torch import load_file
 
 from gb_ray.registry.tracking import Tracking
@@ -119,3 +119,67 @@ def test_replay_of_a_corpus_that_is_not_in_the_home_is_refused(life: dict[str, A
     done = gb("finetune", life["new"], "--from", life["first"]["model"]["path"], *elsewhere)
     assert done.returncode == 2 and "train.replay" in done.stderr
     assert life["first"]["corpus"]["digest"] in done.stderr
+
+
+def of_two(folder: Path, backbone: Path, rows: list[dict[str, str]], labels: list[str], **train: Any) -> Path:
+    """A recipe of two tasks: what a text is about, and which of its words are of water."""
+    folder.mkdir()
+    water = set(WORDS["water"])
+    tagged = [{"tokens": words, "tags": ["B-WATER" if w in water else "O" for w in words]} for words in split(rows)]
+    for name, own in {"topic": rows, "entities": tagged}.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in own), encoding="utf-8")
+    content = {
+        "name": "two",
+        "corpus": {"sources": [{"uri": str(folder / f"{name}.jsonl"), "task": name} for name in ("topic", "entities")]},
+        "tasks": {
+            "topic": {"type": "sequence-classification", "labels": labels},
+            "entities": {"type": "token-classification"},
+        },
+        "model": {"path": str(backbone), "max_tokens": 48},
+        "train": {"epochs": 4, "batch": 16, "lr": 4e-3, "workers": 2, "precision": "fp32"} | train,
+    }
+    path = write_recipe(content, folder)
+    (folder / "policy.yaml").write_text("floors: {topic.macro_f1: 0.1}")
+    return path
+
+
+def split(rows: list[dict[str, str]]) -> list[list[str]]:
+    return [row["text"].split() for row in rows]
+
+
+@pytest.fixture(scope="module")
+def lives_of_two(
+    tmp_path_factory: pytest.TempPathFactory, backbone: Path, head: dict[str, str]
+) -> tuple[dict[str, Any], dict[str, Any], tuple[Any, ...], Path]:
+    """A model of two tasks, and one that went on from it to a new label of the first: their accounts."""
+    folder, rows = tmp_path_factory.mktemp("two"), texts(300)
+    old = of_two(folder / "old", backbone, [row for row in rows[:240] if row["label"] in OLD], OLD)
+    later = [row for row in rows if row["label"] == "energy"] + [row for row in rows[220:] if row["label"] in OLD]
+    new = of_two(folder / "new", backbone, later, NEW, replay=0.25)
+    common = ("--home", folder / "home", "--ray", head["address"])
+    first = gb_json("finetune", old, *common)
+    return first, gb_json("finetune", new, "--from", first["model"]["uri"], *common), common, old
+
+
+def test_a_model_of_two_tasks_goes_on_with_both(lives_of_two: Any) -> None:
+    first, second, common, old = lives_of_two
+    assert second["from"]["new_labels"] == {"topic": ["energy"], "entities": []}
+    drawn = sum(corpus["splits"]["train"] for corpus in second["corpus"].values())
+    assert second["samples_seen"] == 4 * (drawn + round(drawn / 3))
+    # It begins where the first one ended: no new head tells two labels of three apart so well.
+    assert second["before"]["test"]["entities"]["entity_f1"] > 0.8
+    before = {f"{task}.{name}": value for task, own in first["metrics"]["test"].items() for name, value in own.items()}
+    forgotten = second["forgetting"]
+    assert {"topic.accuracy", "entities.entity_f1"} <= forgotten.keys()
+    after = gb_json("evaluate", second["model"]["uri"], "--recipe", old, *common)["metrics"]["test"]
+    for name, of in forgotten.items():
+        task, metric = name.split(".")
+        assert (of["before"], of["after"]) == (before[name], after[task][metric])
+
+
+def test_replayed_samples_of_two_tasks_keep_their_labels(lives_of_two: Any) -> None:
+    """The first task's labels have other numbers now, the second's have not: mixed up, neither would be known."""
+    _, second, *_ = lives_of_two
+    assert second["metrics"]["test"]["topic"]["accuracy"] > 0.8
+    assert second["forgetting"]["topic.accuracy"]["after"] > 0.8
+    assert second["forgetting"]["entities.entity_f1"]["after"] > 0.8

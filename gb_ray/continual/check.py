@@ -16,21 +16,25 @@ from gb_ray.tasks.tokenizer import rules
 
 
 def check(version: Version, manifest: dict[str, Any], recipe: Recipe, backbone: Path) -> None:
-    """Raises UserError when the recipe is of another task, or `backbone` is not what the model was made of."""
-    _one_task(version, manifest, recipe)
+    """Raises UserError when the recipe is of other tasks, or `backbone` is not what the model was made of."""
     _whole(version, recipe)
-    _same_task(version, manifest, recipe)
+    for name, its in own_names(version, manifest, recipe).items():
+        _same_task(version, manifest["tasks"][its], recipe, name)
     _same_architecture(version, backbone, recipe)
     _same_tokenizer(version, backbone, recipe)
 
 
-def _one_task(version: Version, manifest: dict[str, Any], recipe: Recipe) -> None:
-    for what, tasks in ((version.uri, manifest["tasks"]), ("the recipe", recipe.tasks)):
-        if len(tasks) > 1:
-            raise UserError(
-                f"--from: {what} has {len(tasks)} tasks ({', '.join(tasks)}), and a run goes on from a model of one "
-                "task with one task; train several tasks anew, without --from"
-            )
+def own_names(version: Version, manifest: dict[str, Any], recipe: Recipe) -> dict[str, str]:
+    """{task of the recipe: what the model calls it}; of one task each, the names may differ. Raises UserError."""
+    its, mine = list(manifest["tasks"]), list(recipe.tasks)
+    if len(its) == len(mine) == 1:
+        return {mine[0]: its[0]}
+    if {*its} != {*mine}:
+        raise UserError(
+            f"--from: {version.uri} has the tasks {', '.join(its)}, the recipe {', '.join(mine)}; a run goes on with "
+            "all tasks of the model and no others, by their names: name them in tasks: and give each a source"
+        )
+    return dict(zip(mine, mine, strict=True))
 
 
 def _whole(version: Version, recipe: Recipe) -> None:
@@ -48,9 +52,8 @@ def _whole(version: Version, recipe: Recipe) -> None:
         )
 
 
-def _same_task(version: Version, manifest: dict[str, Any], recipe: Recipe) -> None:
-    ((name, section),) = recipe.tasks.items()
-    mine, its = section.model_dump(mode="json"), next(iter(manifest["tasks"].values()))["section"]
+def _same_task(version: Version, described: dict[str, Any], recipe: Recipe, name: str) -> None:
+    mine, its = recipe.tasks[name].model_dump(mode="json"), described["section"]
     if key := unlike(its, mine):
         raise UserError(
             f"{version.uri}: its task has {key}: {its.get(key)}, tasks.{name} of the recipe {key}: "

@@ -15,19 +15,22 @@ Forgotten = dict[str, dict[str, Any]]
 
 
 def forgetting(run: Path, after: Found) -> Forgotten:
-    """{metric: before, after, difference, interval, p, worse}; empty where the old corpus has no test split.
+    """{metric: before, after, difference, interval, p, worse}; empty where the old corpora have no test split.
 
+    Of several tasks a metric is called TASK.METRIC, as a gate does.
     The scores before are those that the run's folder has kept; those after are written beside them. `difference` is
     after less before, `interval` and `p` are of the same samples (see paired.py), and `worse` says that less is known
     now, beyond luck.
     """
     results.keep(after, AFTER, run)
     found: Forgotten = {}
-    for task, now in after.get(SPLIT, {}).items():
+    tasks = after.get(SPLIT, {})
+    for task, now in tasks.items():
         was = Scores.open(results.path_of(run, BEFORE, task, SPLIT), now.task)
         for name, one in compare(was.statistics, now.statistics, now.summary).items():
-            found[name] = {"before": one["a"], "after": one["b"], "worse": one["better"] == "a"}
-            found[name] |= {key: one[key] for key in ("difference", "interval", "p")}
+            told = {"before": one["a"], "after": one["b"], "worse": one["better"] == "a"}
+            told |= {key: one[key] for key in ("difference", "interval", "p")}
+            found[f"{task}.{name}" if len(tasks) > 1 else name] = told
     return found
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from gb_ray.corpus.catalogue import rows
 from gb_ray.corpus.corpus import Corpus
 from gb_ray.measure.bootstrap import Array, Summary
-from gb_ray.model import load, package, several
+from gb_ray.model import package, several
 from gb_ray.model.section import ModelSection
 from gb_ray.section import UserError
 from gb_ray.tasks.alignment import Alignment, union
@@ -160,11 +160,10 @@ def of_model(
 def of_new(
     section: ModelSection, tasks: Mapping[str, Task], corpora: Mapping[str, Corpus], seed: int, workers: int
 ) -> Found:
-    """Of the backbone with new, untrained heads. Ray must be up; the tasks are prepared."""
+    """Of the backbone with new, untrained heads, or with those it has. Ray must be up; the tasks are prepared."""
+    others = [*tasks.values()]
     makers = {
-        name: partial(
-            load.new, several.suited(section, task, tasks.values()), task, corpora[name].manifest.labels, seed
-        )
+        name: partial(several.new, section, name, task, corpora[name].manifest.labels, seed, others)
         for name, task in tasks.items()
     }
     labels = {name: corpus.manifest.labels for name, corpus in corpora.items()}

@@ -1,26 +1,36 @@
-"""A model's folder for another set of labels: its head has their rows, in their order."""
+"""A model's folder for other sets of labels: its heads have their rows, in their order."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 
+from gb_ray.model.load import HEADS
 from gb_ray.tasks.task import Task
 
 SPREAD = 0.02
 """Standard deviation of a new row where the architecture does not name one."""
 
 
-def grow(folder: Path, to: Path, task: Task, old: list[str], new: list[str], seed: int) -> None:
-    """Copy an exported model to the folder `to`, whole or not at all, its head's rows being those of `new` labels.
+def grow(
+    folder: Path,
+    to: Path,
+    tasks: Mapping[str, Task],
+    old: Mapping[str, list[str]],
+    new: Mapping[str, list[str]],
+    seed: int,
+) -> None:
+    """Copy an exported model to the folder `to`, whole or not at all, its heads' rows being those of `new` labels.
 
-    A label of `old` keeps its row. Another gets one of its own as a new head would: weights drawn (normal, the
-    spread the architecture's), bias zero, decided by the seed. One file of weights is in memory at a time.
+    All three go by the names of its tasks. A label of `old` keeps its row. Another gets one of its own as a new head
+    would: weights drawn (normal, the spread the architecture's), bias zero, decided by the seed. One file of weights is
+    in memory at a time.
     """
     beside = to.with_name(f"{to.name}.part")
     shutil.rmtree(beside, ignore_errors=True)
@@ -28,13 +38,22 @@ def grow(folder: Path, to: Path, task: Task, old: list[str], new: list[str], see
     config = json.loads((beside / "config.json").read_text(encoding="utf-8"))
     spread = float(config.get("initializer_range", SPREAD))
     generator = torch.Generator().manual_seed(seed)
-    names = _head(folder, task, len(old))
+    several = len(tasks) > 1
+    owners = {
+        f"{HEADS}{task}.{name}" if several else name: task
+        for task in tasks
+        for name in _head(folder, tasks[task], len(old[task]))
+    }
     for file in sorted(beside.glob("*.safetensors")):
         tensors = load_file(file)
-        for name in sorted(names & tensors.keys()):
-            tensors[name] = _rows(tensors[name], old, new, spread, generator)
+        for name in sorted(owners.keys() & tensors.keys()):
+            task = owners[name]
+            tensors[name] = _rows(tensors[name], old[task], new[task], spread, generator)
         save_file(tensors, file, metadata={"format": "pt"})
-    config |= {key: value for key, value in task.head(new).items() if key in ("id2label", "label2id")}
+    if not several:  # the configuration of several is their backbone's
+        ((name, task_of_it),) = tasks.items()
+        head = task_of_it.head(new[name])
+        config |= {key: value for key, value in head.items() if key in ("id2label", "label2id")}
     (beside / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
     # Nothing takes it for the exported model that it was made of.
     (beside / "gb_model.json").unlink()

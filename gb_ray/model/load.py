@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from gb_ray.corpus.location import locate, verify
 from gb_ray.files import sha256
 from gb_ray.model import adapter, gguf, pooling, trained
 from gb_ray.model.digest import ADAPTER, weights_digest
-from gb_ray.model.hollow import Hollow, located, stand_ins
+from gb_ray.model.hollow import Hollow, Place, located, stand_ins
 from gb_ray.model.section import ModelSection
 from gb_ray.section import UserError
 from gb_ray.tasks.task import Task
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+HEADS = "heads."
+"""Before the names of the heads' tensors in the exported directory of several tasks: heads.TASK.NAME."""
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 
 
@@ -72,7 +75,8 @@ def hollow(section: ModelSection, task: Task, labels: list[str], seed: int) -> H
     """What `new` returns, its pretrained tensors not yet read."""
     folder = backbone(section)
     tensors, places = stand_ins(weight_files(folder))
-    model, drawn = _new(folder, section, task, labels, seed, dict(tensors))
+    own = {name: tensor for name, tensor in tensors.items() if not name.startswith(HEADS)}
+    model, drawn = _new(folder, section, task, labels, seed, own)
     found = located(model, places)
     if {name for name, _ in model.named_parameters()} <= found.places.keys() | drawn:
         adapter.measure(model, found.read)
@@ -207,6 +211,14 @@ def weight_files(folder: Path) -> list[Path]:
     if whole.is_file():
         return [whole]
     return sorted({folder / name for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
+
+
+def places(folder: Path) -> Iterator[tuple[Place, list[int]]]:
+    """Where each tensor of a model folder is, and its shape."""
+    for path in weight_files(folder):
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118 - it is no mapping
+                yield Place(path, name), file.get_slice(name).get_shape()
 
 
 def _of_backbone(name: str, model: Any) -> bool:

@@ -17,14 +17,15 @@ import torch
 from safetensors import safe_open
 
 from gb_ray.model import adapter, load, package, packing, trained
-from gb_ray.model.hollow import Hollow
+from gb_ray.model.hollow import Hollow, Place
+from gb_ray.model.load import HEADS
 from gb_ray.model.section import ModelSection
 from gb_ray.section import UserError
 from gb_ray.tasks.base import PerToken
 from gb_ray.tasks.task import Task
 
 Weights = Iterator[tuple[str, torch.Tensor]]
-BACKBONE, HEADS = "backbone.", "heads."
+BACKBONE = "backbone."
 
 
 @dataclass(frozen=True)
@@ -161,11 +162,17 @@ class Several(torch.nn.Module):
 
 
 def hollow(
-    section: ModelSection, tasks: Sequence[Task], labels: Sequence[list[str]], seed: int, learns_balance: bool = False
+    section: ModelSection,
+    tasks: Sequence[Task],
+    labels: Sequence[list[str]],
+    seed: int,
+    learns_balance: bool = False,
+    names: Sequence[str] = (),
 ) -> Hollow:
     """The model of several tasks, or of one that one's own, its pretrained tensors not yet read.
 
-    Each head is the one that its task would begin with alone. What is frozen and adapted is so in the model of all.
+    Each head is the one that its task would begin with alone, or the folder's, where that has one for a task of this
+    name (`names`). What is frozen and adapted is so in the model of all. Raises UserError for a head of other labels.
     """
     if len(tasks) == 1:
         return load.hollow(section, tasks[0], labels[0], seed)
@@ -181,6 +188,7 @@ def hollow(
         if name in one.places
     }
     model = Several([one.model for one in found], learns_balance)
+    places |= {id(parameter): (place, parameter) for parameter, place in _heads(model, load.backbone(section), names)}
     drawn = trained.head(model)
     if places:
         drawn |= {name for name, parameter in model.named_parameters() if id(parameter) not in places}
@@ -191,6 +199,31 @@ def hollow(
     whole = Hollow(model, {name: place[0] for name, place in named.items() if place})
     adapter.measure(model, whole.read)
     return whole
+
+
+def _heads(model: Several, folder: Path, names: Sequence[str]) -> Iterator[tuple[torch.nn.Parameter, Place]]:
+    """The parameters of the heads that a folder has, and where it has them."""
+    places = {place.name: (place, shape) for place, shape in load.places(folder) if place.name.startswith(HEADS)}
+    for task, head in zip(names, model.heads, strict=False):
+        for name, parameter in head.named_parameters():
+            if found := places.get(f"{HEADS}{task}.{name}"):
+                if list(parameter.shape) != found[1]:
+                    raise UserError(
+                        f"{folder}: its head of {task} has {name} of the shape {found[1]}, the recipe's labels need "
+                        f"{list(parameter.shape)}; go on from it with gb finetune --from, or give the task another name"
+                    )
+                yield parameter, found[0]
+
+
+def new(
+    section: ModelSection, name: str, task: Task, labels: list[str], seed: int, others: Iterable[Task]
+) -> torch.nn.Module:
+    """The model of one of a recipe's tasks as its training begins, in evaluation mode where it has learnt already."""
+    folder = load.backbone(section)
+    if any(place.name.startswith(f"{HEADS}{name}.") for place, _ in load.places(folder)):
+        one: torch.nn.Module = _one(folder, name, task, labels, tensors_of(folder))
+        return one
+    return load.new(suited(section, task, others), task, labels, seed)
 
 
 def suited(section: ModelSection, task: Task, tasks: Iterable[Task]) -> ModelSection:

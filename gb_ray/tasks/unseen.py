@@ -25,17 +25,20 @@ def unseen(asked: Mapping[str, int], known: Iterable[str], kind: str) -> Unseen:
     return dict(found.most_common())
 
 
-def check(corpora: Mapping[str, Corpus], tasks: Mapping[str, TaskSection], taught: Iterable[str] = ()) -> list[str]:
+def check(
+    corpora: Mapping[str, Corpus], tasks: Mapping[str, TaskSection], taught: Mapping[str, Iterable[str]] | None = None
+) -> list[str]:
     """What a person should know of labels that validation or test have, and train has not: a line for each such split.
 
-    Both mappings go by task; `taught` are the labels of the model that is gone on from, of one task. Raises UserError
-    where the recipe does not name its labels itself: then one that is not in train may well be a mistake.
+    All go by task; `taught` are the labels of the model that is gone on from, if there is one. Raises UserError where
+    the recipe does not name its labels itself: then one that is not in train may well be a mistake.
     """
-    faults, told, taught = [], [], list(taught)
+    faults, told = [], []
     for task, corpus in corpora.items():
         section, splits = tasks[task], corpus.manifest.splits
+        known = [*splits["train"].labels, *(taught or {}).get(task, ())]
         for split in ("validation", "test"):
-            if found := unseen(splits[split].labels, [*splits["train"].labels, *taught], section.type):
+            if found := unseen(splits[split].labels, known, section.type):
                 line = f"tasks.{task}: {split} asks for labels that train has no row of, {shown(found)}"
                 if getattr(section, "labels", None):
                     told.append(f"{line}; they count as wrong answers")

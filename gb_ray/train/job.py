@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,5 +29,5 @@ class Job:
     """What the exported model will say of itself."""
     states: dict[str, dict[str, Any]]
     """What each task learnt of its train split beforehand: read once, for all workers and attempts."""
-    old: Path | str | None = None
-    """Where the corpus is that `train.replay` mixes in, of a recipe with one task."""
+    old: dict[str, Path | str] = field(default_factory=dict)
+    """Where each task's corpus is that `train.replay` mixes in."""

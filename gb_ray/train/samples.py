@@ -18,13 +18,18 @@ def reader(job: Job, worker: int = 0, workers: int = 1) -> Reader | Replay:
     """A worker's reader of the train splits, with what is replayed. Raises UserError when nothing is there for it."""
     corpora, seed = [Corpus.open(job.corpora[name]) for name in job.recipe.tasks], job.recipe.seed
     new = Reader(corpora, "train", seed, worker, workers)
-    if job.old is None:
+    if not job.old:
         if job.recipe.train.replay:
             raise UserError(NO_PARENT)
         return new
-    old = Corpus.open(job.old)
-    relabel = Alignment(old.manifest.labels, corpora[0].manifest.labels).label
-    return Replay(new, Reader(old, "train", seed, worker, workers), job.recipe.train.replay, relabel)
+    old = [Corpus.open(job.old[name]) for name in job.recipe.tasks]
+    aligned = [Alignment(known.manifest.labels, now.manifest.labels) for known, now in zip(old, corpora, strict=True)]
+    return Replay(
+        new,
+        Reader(old, "train", seed, worker, workers),
+        job.recipe.train.replay,
+        lambda sample: aligned[sample.task].label(sample.label),
+    )
 
 
 def per_epoch(new: int, replay: float) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,12 @@ def fit(
     states: dict[str, dict[str, Any]],
     progress: Progress,
     fitter: Any = None,
-    old: Corpus | None = None,
+    old: Mapping[str, Corpus] | None = None,
 ) -> dict[str, Any]:
     """Train `recipe` on the corpora of its tasks in `run`, from its newest checkpoint on; Ray must be up.
 
     `manifest` is what the exported model will say of itself, `states` what its tasks learnt of the train splits, if
-    they learn of them; `fitter` is what `standby` returned earlier, `old` the corpus that is replayed. Returns
+    they learn of them; `fitter` is what `standby` returned earlier, `old` the corpora that are replayed. Returns
     result.json, attempts, tokens_per_s, goodput. Raises TrainingFailed when the workers fail for good, UserError for
     what they cannot do, RunStopped when asked to.
     """
@@ -71,7 +72,7 @@ def fit(
         run.state["zero"],
         manifest,
         states,
-        old.folder if old else None,
+        {name: corpus.folder for name, corpus in (old or {}).items()},
     )
     new = sum(corpus.manifest.splits["train"].epoch for corpus in corpora.values())
     epoch = samples.per_epoch(new, recipe.train.replay if old else 0.0)

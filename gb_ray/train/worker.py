@@ -180,7 +180,7 @@ class Worker:
     def _hollow(self) -> Hollow:
         recipe = self.job.recipe
         learns = recipe.train.balance == "uncertainty"
-        return several.hollow(recipe.model, self.tasks, self.labels, recipe.seed, learns)
+        return several.hollow(recipe.model, self.tasks, self.labels, recipe.seed, learns, [*recipe.tasks])
 
 
 def _precision(wanted: str) -> str:

@@ -28,7 +28,7 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> tuple[Corpus, Corpus]:
 
 def replay(corpora: tuple[Corpus, Corpus], share: float, worker: int = 0, workers: int = 1) -> Replay:
     new, old = (Reader(corpus, "train", 0, worker, workers) for corpus in corpora)
-    return Replay(new, old, share, lambda label: label + OFFSET)
+    return Replay(new, old, share, lambda sample: sample.label + OFFSET)
 
 
 def is_old(sample: Sample) -> bool:

@@ -17,8 +17,9 @@ OLD, NEW = ["energy", "health", "water"], ["air", "water", "energy", "health", "
 
 
 def grown(folder: Path, to: Path, seed: int = 0) -> Any:
-    (task,) = package.tasks_of(folder, package.verify(folder)).values()
-    grow(folder, to, task, OLD, NEW, seed)
+    tasks = package.tasks_of(folder, package.verify(folder))
+    ((name, task),) = tasks.items()
+    grow(folder, to, tasks, {name: OLD}, {name: NEW}, seed)
     return load.new(ModelSection(path=str(to)), task, NEW, seed).eval()
 
 

@@ -56,8 +56,8 @@ def parent(model: Path, backbone: Path, home: Path, **train: Any) -> Parent:
 
 def test_a_model_of_the_backbone_fits_and_its_corpus_may_be_away(model: Path, backbone: Path, tmp_path: Path) -> None:
     found = parent(model, backbone, tmp_path)
-    assert found.labels == ["energy", "health", "water"] and found.corpus is None
-    assert found.digests == [package.read(model)["weights_sha256"], ""]
+    assert found.labels == {"topic": ["energy", "health", "water"]} and not found.corpora
+    assert found.digests == [package.read(model)["weights_sha256"]]
 
 
 @pytest.mark.parametrize(
@@ -73,16 +73,43 @@ def test_another_task_is_refused(model: Path, backbone: Path, tmp_path: Path, ta
         Parent.of(local(model), recipe(backbone, task), backbone, tmp_path)
 
 
-def test_several_tasks_are_refused(model: Path, backbone: Path, tmp_path: Path) -> None:
+def of_two(backbone: Path, *names: str) -> Recipe:
+    """A recipe of two tasks."""
     content = recipe(backbone).model_dump(mode="json")
-    content["corpus"]["sources"] = [{"uri": "a.jsonl", "task": "topic"}, {"uri": "b.jsonl", "task": "tone"}]
-    content["tasks"]["tone"] = {"type": "sequence-classification"}
-    with pytest.raises(UserError, match=r"the recipe has 2 tasks \(topic, tone\).*without --from"):
-        Parent.of(local(model), Recipe.model_validate(content), backbone, tmp_path)
-    described = package.read(model)["tasks"]
-    package.amend(model, tasks=described | {"tone": described["topics"]})
-    with pytest.raises(UserError, match=r"has 2 tasks \(topics, tone\).*without --from"):
+    content["corpus"]["sources"] = [{"uri": f"{name}.jsonl", "task": name} for name in names]
+    content["tasks"] = {name: {"type": "sequence-classification"} for name in names}
+    return Recipe.model_validate(content)
+
+
+def test_a_model_of_several_tasks_is_gone_on_from_with_all_of_them(model: Path, backbone: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"has the tasks topics, the recipe topics, tone; a run goes on with all"):
+        Parent.of(local(model), of_two(backbone, "topics", "tone"), backbone, tmp_path)
+    described = package.read(model)["tasks"]["topics"]
+    package.amend(model, tasks={"topics": described, "tone": described | {"labels": ["a", "b"]}})
+    for names in (("topics", "mood"), ("topics", "tone", "mood")):
+        with pytest.raises(UserError, match=f"has the tasks topics, tone, the recipe {', '.join(names)}; a run goes"):
+            Parent.of(local(model), of_two(backbone, *names), backbone, tmp_path)
+    with pytest.raises(UserError, match="has the tasks topics, tone, the recipe topic; a run goes on with all tasks"):
         parent(model, backbone, tmp_path)
+    found = Parent.of(local(model), of_two(backbone, "tone", "topics"), backbone, tmp_path)
+    assert found.labels == {"tone": ["a", "b"], "topics": ["energy", "health", "water"]}
+    other = described | {"section": {"type": "token-classification"}}
+    package.amend(model, tasks={"topics": described, "tone": other})
+    with pytest.raises(UserError, match=r"its task has type: token-classification, tasks\.tone of the recipe"):
+        Parent.of(local(model), of_two(backbone, "topics", "tone"), backbone, tmp_path)
+
+
+def test_what_is_told_of_several_tasks_is_told_by_task(model: Path, backbone: Path, tmp_path: Path) -> None:
+    described = package.read(model)["tasks"]["topics"]
+    package.amend(model, tasks={"topics": described, "tone": described | {"labels": ["a", "b"]}})
+    found = Parent.of(local(model), of_two(backbone, "topics", "tone"), backbone, tmp_path)
+    corpora = {"topics": corpus(["energy", "health", "water"]), "tone": corpus(["a", "b", "c"])}
+    told = found.account(corpora, 0.0, Progress())
+    assert told["new_labels"] == {"topics": [], "tone": ["c"]}
+    assert told["rows_in_both"] == {"topics": None, "tone": None}
+    found.check_labels("tone", corpora["tone"])
+    with pytest.raises(UserError, match="its label 'energy'"):
+        found.check_labels("topics", corpora["tone"])
 
 
 def test_an_adapter_by_itself_is_refused(model: Path, backbone: Path, tmp_path: Path) -> None:
@@ -101,12 +128,12 @@ def test_an_ensemble_is_refused(model: Path, backbone: Path, tmp_path: Path) -> 
 def test_numbers_keep_the_scale_that_the_outputs_were_learnt_in(model: Path, backbone: Path, tmp_path: Path) -> None:
     """What else a task learns of a corpus is learnt of the new one: weights of labels, for one."""
     package.amend(model, state={"topics": {"class_weights": [1.0, 2.0, 3.0], "temperature": 2.0}})
-    assert parent(model, backbone, tmp_path).state is None
+    assert parent(model, backbone, tmp_path).states == {}
     task = {"type": "regression", "targets": ["load"]}
     described = {"type": "regression", "labels": [], "section": task}
     package.amend(model, tasks={"topics": described}, state={"topics": {"mean": [3.0], "sd": [2.0]}})
     found = Parent.of(local(model), recipe(backbone, task), backbone, tmp_path)
-    assert found.state == {"mean": [3.0], "sd": [2.0]}
+    assert found.states == {"topic": {"mean": [3.0], "sd": [2.0]}}
 
 
 def test_another_architecture_is_refused_by_its_size(model: Path, backbone: Path, tmp_path: Path) -> None:
@@ -132,9 +159,9 @@ def test_replay_needs_the_corpus_in_the_home(model: Path, backbone: Path, tmp_pa
 
 def test_labels_may_be_more_but_not_fewer(model: Path, backbone: Path, tmp_path: Path) -> None:
     found = parent(model, backbone, tmp_path)
-    found.check_labels(corpus(["air", "energy", "health", "water"]))
+    found.check_labels("topic", corpus(["air", "energy", "health", "water"]))
     with pytest.raises(UserError, match=r'label \'water\'.*labels: \["air", "energy", "health", "water"\]'):
-        found.check_labels(corpus(["air", "energy", "health"]))
+        found.check_labels("topic", corpus(["air", "energy", "health"]))
 
 
 def test_the_run_starts_from_the_model_itself_where_its_labels_are_the_corpus(
@@ -142,14 +169,16 @@ def test_the_run_starts_from_the_model_itself_where_its_labels_are_the_corpus(
 ) -> None:
     found = parent(model, backbone, tmp_path)
     (task,) = package.tasks_of(model, package.read(model)).values()
-    same = found.start(recipe(backbone), corpus(["energy", "health", "water"]), tmp_path, task)
+    same = found.start(recipe(backbone), {"topic": corpus(["energy", "health", "water"])}, tmp_path, {"topic": task})
     assert same.model.path == str(model.resolve()) and same.model.pooler == "own"
-    more = found.start(recipe(backbone), corpus(["air", "energy", "health", "water"]), tmp_path, task)
+    wider = {"topic": corpus(["air", "energy", "health", "water"])}
+    more = found.start(recipe(backbone), wider, tmp_path, {"topic": task})
     assert more.model.path == str(tmp_path / "start") and (tmp_path / "start" / "model.safetensors").is_file()
 
 
 def test_the_account_names_new_labels(model: Path, backbone: Path, tmp_path: Path) -> None:
-    told = parent(model, backbone, tmp_path).account(corpus(["air", "energy", "health", "water"]), 0.0, Progress())
+    wider = {"topic": corpus(["air", "energy", "health", "water"])}
+    told = parent(model, backbone, tmp_path).account(wider, 0.0, Progress())
     assert told["new_labels"] == ["air"] and told["rows_in_both"] is None
     assert told["weights_sha256"] == package.read(model)["weights_sha256"]
 
@@ -161,7 +190,8 @@ def test_rows_that_one_corpus_tests_and_the_other_trains_on_are_counted(
     splits = new.manifest.splits
     swapped = splits | {"train": splits["test"], "test": splits["train"]}
     old = Corpus(new.folder, new.manifest.model_copy(update={"splits": swapped}))
-    told = replace(parent(model, backbone, tmp_path), corpus=old).account(new, 0.0, Progress())
+    known = replace(parent(model, backbone, tmp_path), corpora={"topic": old})
+    told = known.account({"topic": new}, 0.0, Progress())
     assert told["rows_in_both"] == {"new_train_in_old_test": 30, "old_train_in_new_test": 10}
 
 

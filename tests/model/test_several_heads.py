@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModel
 
 from gb_ray.model import adapter, load, package, packing, several
 from gb_ray.model.attention import Segments
+from gb_ray.model.grow import grow
 from gb_ray.model.hollow import Hollow
 from gb_ray.model.predictor import Predictor
 from gb_ray.model.section import AdapterSection, ModelSection
@@ -164,6 +165,61 @@ def test_heads_begin_as_they_would_alone(backbone: Path) -> None:
     for head, task, names in zip(model.heads, tasks, labels, strict=True):
         alone: Any = load.new(section, task, names, 3)
         assert torch.equal(head.classifier.weight, alone.classifier.weight)
+
+
+def begun(folder: Path, names: dict[str, str], labels: list[list[str]] | None = None) -> Any:
+    """The model that training would begin with on a folder, its tasks called by other names."""
+    tasks = [make(section, str(folder), 32) for section, _ in SECTIONS.values()]
+    labels = labels or [own for _, own in SECTIONS.values()]
+    section = ModelSection(path=str(folder))
+    return several.hollow(section, tasks, labels, 3, names=[names.get(name, name) for name in SECTIONS]).filled()
+
+
+def test_heads_that_a_folder_has_are_gone_on_from_by_the_names_of_their_tasks(directory: Path) -> None:
+    kept = several.tensors_of(directory)
+    same = dict(several.exported_names(begun(directory, {}).named_parameters(), list(SECTIONS)))
+    assert {*same} == {*kept}
+    assert all(torch.equal(same[name].detach(), kept[name]) for name in kept)
+    first = next(iter(SECTIONS))
+    renamed = dict(several.exported_names(begun(directory, {first: "new"}).named_parameters(), list(SECTIONS)))
+    changed = {name for name in kept if not torch.equal(renamed[name].detach(), kept[name])}
+    assert changed and all(name.startswith(f"heads.{first}.") for name in changed)
+
+
+def test_a_head_of_other_labels_is_refused(directory: Path) -> None:
+    labels = [[*own, "more"] for _, own in SECTIONS.values()]
+    with pytest.raises(UserError, match=r"its head of .* of the shape .* go on from it with gb finetune --from"):
+        begun(directory, {}, labels)
+
+
+def test_what_training_begins_with_answers_as_the_model_that_is_gone_on_from(directory: Path, backbone: Path) -> None:
+    tasks = Predictor(directory).tasks
+    read: dict[str, Any] = {"input_ids": torch.tensor([[2, 7, 9, 3]]), "attention_mask": torch.ones(1, 4)}
+    for name, (_, labels) in SECTIONS.items():
+        wanted = several.exported(directory, name, tasks[name])(**read).logits
+        begins = several.new(ModelSection(path=str(directory)), name, tasks[name], labels, 0, list(tasks.values()))
+        torch.testing.assert_close(begins.eval()(**read).logits, wanted)
+        section = ModelSection(path=str(backbone))
+        fresh = several.new(section, name, tasks[name], labels, 0, list(tasks.values()))
+        assert not torch.allclose(fresh.eval()(**read).logits, wanted)
+
+
+def test_heads_of_several_tasks_grow_each_by_its_own_labels(directory: Path, tmp_path: Path) -> None:
+    old = {name: labels for name, (_, labels) in SECTIONS.items()}
+    tasks = package.tasks_of(directory, package.read(directory))
+    grown = next(name for name, labels in old.items() if "O" not in labels and labels)
+    new = old | {grown: ["more", *old[grown]]}
+    grow(directory, tmp_path / "start", tasks, old, new, 0)
+    model = begun(tmp_path / "start", {}, list(new.values()))
+    kept = several.tensors_of(directory)
+    found = dict(several.exported_names(model.named_parameters(), list(SECTIONS)))
+    for name, tensor in kept.items():
+        rows = found[name].detach()
+        assert torch.equal(rows[1:] if len(rows) > len(tensor) else rows, tensor), name
+    assert {name for name in kept if len(found[name]) > len(kept[name])} == {
+        f"heads.{grown}.classifier.weight",
+        f"heads.{grown}.classifier.bias",
+    }
 
 
 def shared(backbone: Path, **what: Any) -> Hollow:

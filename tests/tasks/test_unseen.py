@@ -46,7 +46,7 @@ def test_labels_that_the_recipe_names_are_told_and_those_of_the_model_before_are
     assert line == (
         "tasks.topic: test asks for labels that train has no row of, 2 times: 'a' (2); they count as wrong answers"
     )
-    assert unseen.check(one, {"topic": TEXT}, taught=["a"]) == []
+    assert unseen.check(one, {"topic": TEXT}, taught={"topic": ["a"]}) == []
 
 
 def test_a_model_is_told_what_it_never_learnt_of_another_corpus() -> None:

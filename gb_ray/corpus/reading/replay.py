@@ -25,9 +25,12 @@ def drawn(samples: int, share: float) -> int:
 
 
 class Replay:
-    """What a Reader is, over two corpora; both readers are those of one worker. `relabel` is of the old labels."""
+    """What a Reader is, over new corpora and old ones; both readers are those of one worker.
 
-    def __init__(self, new: Reader, old: Reader, share: float, relabel: Callable[[Any], Any]):
+    `relabel` gives an old sample the label that it has in the new corpus.
+    """
+
+    def __init__(self, new: Reader, old: Reader, share: float, relabel: Callable[[Sample], Any]):
         self._new, self._old, self._relabel = new, old, relabel
         self._drawn = drawn(new.samples_per_epoch, share)
 
@@ -48,7 +51,7 @@ class Replay:
             first + start - before, first + min(stop, self.samples_per_epoch) - after
         ):
             old = self._old.step(number, begin, end)
-            found += [sample._replace(label=self._relabel(sample.label)) for sample in old]
+            found += [sample._replace(label=self._relabel(sample)) for sample in old]
         return found
 
     def close(self) -> None:
