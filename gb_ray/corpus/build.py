@@ -52,15 +52,15 @@ def existing(plan: Plan, home: Path) -> Corpus | None:
 def build(plan: Plan, home: Path, progress: Progress) -> Corpus:
     """The corpus of a plan, built under `home/corpora`; Ray must be up. An existing one is opened, not built again.
 
-    Raises UserError when no row is left to train on, when more than `max_quarantine` of them were quarantined (those
-    rows then stay in `home/corpora/NAME-KEY.failed/left-out`), when the disk is full, or when another process builds a
-    corpus of the same name: they share what was read.
+    While another process builds a corpus of the same name it is waited for: they share what was read. Raises UserError
+    when no row is left to train on, when more than `max_quarantine` of them were quarantined (those rows then stay in
+    `home/corpora/NAME-KEY.failed/left-out`), or when the disk is full.
     """
     if found := existing(plan, home):
         return found
     final = plan.path(home)
     parts, work = final.with_name(f"{plan.name}.parts"), final.with_name(f"{final.name}.building")
-    with _locked(plan.name, parts):
+    with _locked(plan.name, parts, progress):
         if found := existing(plan, home):  # since a moment ago
             return found
         work.mkdir(exist_ok=True)
@@ -86,17 +86,16 @@ class _Refused(Exception):
 
 
 @contextmanager
-def _locked(name: str, parts: Path) -> Iterator[None]:
-    """Keep a second process off what this build reads. The lock ends with its process, however it ends."""
+def _locked(name: str, parts: Path, progress: Progress) -> Iterator[None]:
+    """Have what this build reads alone. The lock ends with its process, however it ends."""
     parts.mkdir(parents=True, exist_ok=True)
     with (parts / LOCK).open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise UserError(
-                f"{name}: process {file.read()} builds a corpus of this name; wait for it, or stop it"
-            ) from None
+            progress.say(f"corpus {name}: process {file.read()} builds one of this name; waiting until it ends")
+            fcntl.flock(file, fcntl.LOCK_EX)
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

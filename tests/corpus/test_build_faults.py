@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,8 @@ def kill_a_build(head: dict[str, str], uri: str, backbone: Path, home: Path, whe
     kill(process)
 
 
-def test_a_second_build_of_the_same_name_is_refused_while_one_runs(
-    head: dict[str, str], plain: Corpus, backbone: Path, tmp_path: Path
+def test_a_second_build_of_the_same_name_waits_while_one_runs(
+    head: dict[str, str], plain: Corpus, backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """They share what was read: the end of one would remove what the other is at. A finished corpus opens as ever."""
     home, lock = tmp_path / "home", tmp_path / "home/corpora/nasty.parts/lock"
@@ -103,13 +104,16 @@ def test_a_second_build_of_the_same_name_is_refused_while_one_runs(
     process = start_a_build(head, plain.manifest.sources[0].uri, backbone, home)
     wait_for(lambda: bool(list(home.glob("corpora/*.building"))), process)
     os.kill(process.pid, signal.SIGSTOP)  # so that it is at work until it is killed
-    try:
-        with pytest.raises(UserError, match=f"nasty: process {process.pid} builds a corpus of this name; wait for it"):
-            build(some, home, Progress())
-        assert build(few, home, Progress()).manifest == finished.manifest
-    finally:
-        kill(process)
-    assert build(some, home, Progress()).manifest.funnel.samples == 60
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            second = pool.submit(build, some, home, Progress())
+            with pytest.raises(TimeoutError):
+                second.result(2)
+            assert f"corpus nasty: process {process.pid} builds one of this name; waiting" in capsys.readouterr().err
+            assert build(few, home, Progress()).manifest == finished.manifest
+        finally:
+            kill(process)
+        assert second.result(60).manifest.funnel.samples == 60
     assert len(list(lock.parent.iterdir())) == 2  # what was read of the 60 rows, and the lock
     assert lock.stat().st_ino == node
     assert {entry["state"] for entry in catalogue.entries(home)} == {"corpus", "parts", "unfinished"}
