@@ -40,7 +40,10 @@ class Predictor:
         """Tokenise, cut at the length the model was trained with."""
         if not texts:
             return []
-        read = [task.read(texts) for task in self.tasks.values()]
+        # Tasks about whole texts read them alike: it is done once for all of them.
+        alike = {type(task).read: task for task in self.tasks.values()}
+        found = {how: task.read(texts) for how, task in alike.items()}
+        read = [found[type(task).read] for task in self.tasks.values()]
         return [_encoded(text, own) for text, own in zip(texts, zip(*read, strict=True), strict=True)]
 
     @torch.inference_mode()

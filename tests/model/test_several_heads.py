@@ -20,6 +20,7 @@ from gb_ray.model.section import AdapterSection, ModelSection
 from gb_ray.model.several import Owners, Several
 from gb_ray.section import UserError
 from gb_ray.tasks.section import SequenceClassificationSection, TaskSection, TokenClassificationSection
+from gb_ray.tasks.sequence_classification import SequenceClassification
 from gb_ray.tasks.task import make
 from gb_ray.tasks.tokenizer import tokenizer
 
@@ -286,3 +287,16 @@ def test_a_directory_without_a_head_is_refused(directory: Path, tmp_path: Path) 
     task = make(SECTIONS["topics"][0], str(broken), 32)
     with pytest.raises(UserError, match=r"lack 1 tensors of topics, classifier\.bias for one"):
         several.exported(broken, "topics", task)
+
+
+def test_a_text_is_tokenised_once_for_tasks_that_read_it_alike(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor, calls = Predictor(directory), []
+    read = SequenceClassification.read
+    monkeypatch.setattr(SequenceClassification, "read", lambda task, texts: calls.append(1) or read(task, texts))
+    (encoded,) = predictor.encode(["wind\u200b and\u00adflood"])
+    assert len(calls) == 1
+    assert [encoded.rows[which] for which in encoded.which] == [
+        task.read([encoded.text])[0][0] for task in predictor.tasks.values()
+    ]
