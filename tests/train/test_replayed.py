@@ -24,6 +24,9 @@ sys.path.append(str(Path(__file__).parent.parent / "corpus"))
 
 from synthetic import make_corpus
 
+from gb_ray.corpus.corpus import seal
+from gb_ray.corpus.reading.reader import Reader
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -34,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def job(folder: Path, backbone: Path, old: bool = True) -> Job:
     made = small_job(folder, backbone, dropout=0.0, replay=0.25 if old else 0.0)
-    return replace(made, old=folder / "old" if old else None)
+    return replace(made, old={"topic": folder / "old"} if old else {})
 
 
 def trained(workers: int, made: Job) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -44,9 +47,42 @@ def trained(workers: int, made: Job) -> tuple[dict[str, Any], dict[str, torch.Te
 
 
 def test_a_share_of_nothing_is_refused_before_the_first_step(folder: Path, backbone: Path) -> None:
-    made = replace(job(folder, backbone), old=None)
+    made = replace(job(folder, backbone), old={})
     with pytest.raises(UserError, match=r"train\.replay: nothing to replay.*--from"):
         reader(made)
+
+
+def test_a_replayed_sample_has_its_label_under_the_number_of_its_own_tasks_corpus(
+    folder: Path, backbone: Path, tmp_path: Path
+) -> None:
+    """The first task has one label more now, and so other numbers; the second has not."""
+    made, tasks = job(folder, backbone), ("topic", "tone")
+    new, old = (
+        {
+            task: make_corpus(tmp_path / f"{kind}-{task}", {"train": [(1.0, 30)]}, lanes=2, shard_rows=8, seed=n + seed)
+            for n, task in enumerate(tasks)
+        }
+        for kind, seed in (("new", 10), ("old", 20))
+    )
+    grown = new["topic"].manifest
+    seal(new["topic"].path, grown.model_copy(update={"labels": ["air", *grown.labels]}))
+    section = made.recipe.tasks["topic"]
+    recipe = made.recipe.model_copy(update={"tasks": dict.fromkeys(tasks, section)})
+    both = replace(
+        made,
+        recipe=recipe,
+        corpora={task: corpus.path for task, corpus in new.items()},
+        old={task: corpus.path for task, corpus in old.items()},
+    )
+    known = {
+        sample.id: (number, sample.label + (task == "topic"))
+        for number, task in enumerate(tasks)
+        for sample in Reader(old[task], "train", 0).once()
+    }
+    mixed = reader(both)
+    replayed = [sample for sample in mixed.step(0, 0, mixed.samples_per_epoch) if sample.id in known]
+    assert len(replayed) == 20 and {sample.task for sample in replayed} == {0, 1}
+    assert all((sample.task, sample.label) == known[sample.id] for sample in replayed)
 
 
 @pytest.mark.chaos
