@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -24,10 +25,12 @@ WORDS = {
 
 
 def free_port() -> int:
-    """A TCP port that is free now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """A TCP port that is free now, and that nobody is given who asks for any: Ray does, beside other tests."""
+    while True:
+        port = random.SystemRandom().randrange(20_000, 32_000)  # systems give higher ones, Ray lower ones
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def stop(process: subprocess.Popen[Any]) -> None:

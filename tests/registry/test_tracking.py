@@ -4,7 +4,7 @@ import sys
 import time
 
 import pytest
-from registry_support import free_port
+from helpers import free_port
 
 from gb_ray.registry.tracking import Tracking
 from gb_ray.section import UserError
