@@ -87,6 +87,7 @@ def test_what_cannot_be_delivered_is_said(tracking, journal):
 
 def test_a_server_that_goes_and_comes_back_gets_everything_once(home, server, journal, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    server.stop()  # another test may have left it running
     run_id = Tracking(f"sqlite:///{server.folder}/server.db", None).start_run("e", "n", {}, {})
     tracking = Tracking(server.uri, None)
     append(journal, *(line(n, loss=n) for n in range(1, 50)))
